@@ -1,0 +1,63 @@
+/*
+ * limits.h: every bound of govfs, with its reason.
+ */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+/* POSIX names; also what one LMDB key (511 bytes) holds with its prefix. */
+#define LIMIT_NAME 255
+#define LIMIT_PATH 4096
+/* Symlink targets: PATH_MAX less the NUL, as on ext4. */
+#define LIMIT_SYMLINK 4095
+/* Configuration, not data: one commit must travel as one Raft entry. */
+#define LIMIT_FILE_DEFAULT (1u << 20)
+#define LIMIT_FILE_MAX (4u << 20)
+/* xattr(7): names like files, values that fit beside each other in a page. */
+#define LIMIT_XATTR_NAME 255
+#define LIMIT_XATTR_VALUE 4096
+#define LIMIT_XATTRS 64
+/* NGROUPS that travel with a command: more cost bytes on every commit. */
+#define LIMIT_GROUPS 32
+/* A command is one file's content plus names and stamp. */
+#define LIMIT_COMMAND (LIMIT_FILE_MAX + 16384)
+/* Commands of one loop turn share an entry up to this, or one command. */
+#define LIMIT_ENTRY (1u << 20)
+#define LIMIT_ENTRY_COMMANDS 4096
+/* Outcomes remembered per session; a proposer has at most so many unanswered. */
+#define LIMIT_WINDOW 4096
+/* Hard links of one file, as on ext4. */
+#define LIMIT_LINKS 65000
+/* Directory depth: the reconnect walk and check.c are bounded by it. */
+#define LIMIT_DEPTH 256
+/* The default quotas of a tree: what a few MiB of RAM per host can serve. */
+#define LIMIT_TREE_BYTES (UINT64_C(1) << 30)
+#define LIMIT_TREE_INODES (UINT64_C(1) << 20)
+/* LMDB map: content + names + history stay far below (ARCHITECTURE 5). */
+#define LIMIT_MAP_BYTES (UINT64_C(16) << 30)
+/* Names removed and remembered for rule P, newest kept. */
+#define LIMIT_TOMBSTONES 65536
+/* Raft members (voters and standbys); observers are not members. */
+#define LIMIT_MEMBERS 9
+/* One frame between peers: an entry plus the Raft header. */
+#define LIMIT_FRAME (LIMIT_COMMAND + 65536)
+/* Bytes queued for one peer before frames are dropped (Raft sends again). */
+#define LIMIT_PEER_QUEUE (32u << 20)
+/* Open handles: more than any sane host keeps open below /gov. */
+#define LIMIT_HANDLES 65536
+/* All drafts together: a runaway writer must not eat the host. */
+#define LIMIT_DRAFTS_BYTES (UINT64_C(256) << 20)
+/* Requests of the kernel taken in one loop turn before Raft gets its turn. */
+#define LIMIT_TURN_REQUESTS 64
+/* A parked request goes on after this (CONTRACT O3). */
+#define LIMIT_PARK_MS 2000
+/* fdinfo files read for one flush (facts: the flush rule). */
+#define LIMIT_FDINFO 1024
+/* A call of the replay helper that lasts longer is logged with its name. */
+#define LIMIT_REPLAY_CALL_MS 1000
+/* Control socket: one JSON line, and clients at a time. */
+#define LIMIT_CTL_LINE 65536
+#define LIMIT_CTL_CLIENTS 64
+/* Reasons remembered for `gov why`, newest kept. */
+#define LIMIT_REASONS 1024
+
+#endif

@@ -1,0 +1,77 @@
+/*
+ * outcome.h: what a command did.
+ *
+ * The same on every host.  err is what the caller of the system call gets.
+ * changes is what watchers may care about, in order, with enough of the old
+ * and new state to re-enact it in a kernel that has not seen it yet.
+ */
+#ifndef COMMAND_OUTCOME_H
+#define COMMAND_OUTCOME_H
+
+#include <sys/types.h>
+
+#include "base/limits.h"
+#include "base/slice.h"
+
+/* A node's attributes: what stat(2) shows, equal on all hosts (CONTRACT F7). */
+struct attr {
+	uint64_t ino;
+	uint32_t mode; /* type and permissions */
+	uint32_t nlink;
+	uint32_t uid, gid;
+	uint64_t size;	   /* bytes; of a symlink: its target's length */
+	uint64_t rev;	   /* revision of the last content change: its version */
+	uint64_t attr_rev; /* revision of the last change of any kind */
+	uint64_t atime_ns, mtime_ns, ctime_ns; /* since the epoch */
+};
+
+enum change_kind {
+	CHANGE_CREATE,	/* dir/name now is node (file, empty or born) */
+	CHANGE_MKDIR,	/* dir/name now is node */
+	CHANGE_SYMLINK,	/* dir/name now is node */
+	CHANGE_LINK,	/* dir/name now is node too; old/attr are node's */
+	CHANGE_UNLINK,	/* dir/name was node; attr.nlink may be 0 now */
+	CHANGE_RMDIR,	/* dir/name was node */
+	CHANGE_RENAME,	/* dir/name was node; dir2/name2 is it now, and was
+			 * node2 (0: absent) */
+	CHANGE_EXCHANGE, /* dir/name and dir2/name2 have swapped node, node2 */
+	CHANGE_CONTENT,	/* node has new content (attr.rev) */
+	CHANGE_ATTR,	/* node has new mode, owner, times or xattrs */
+};
+
+struct change {
+	enum change_kind kind;
+	uint64_t rev;	/* the commit's */
+	uint64_t dir, dir2; /* parents; of CONTENT and ATTR: one parent in the
+			     * committed tree, with name; 0: none left */
+	uint64_t node, node2;
+	char name[LIMIT_NAME + 1], name2[LIMIT_NAME + 1];
+	struct attr old;   /* node before; ino 0: did not exist */
+	struct attr attr;  /* node after; nlink 0: gone */
+	struct attr old2;  /* node2 before; ino 0: none */
+	struct attr attr2; /* node2 after */
+	struct attr dir_attr, dir2_attr; /* the parents after, for names */
+	struct attr dir_old, dir2_old;	 /* the parents before, for names */
+	bool size_only_grew; /* CONTENT: the old bytes are a prefix of the new */
+	bool times_only;     /* ATTR: nothing but times changed */
+	bool atime_set, mtime_set; /* ATTR with times_only: which were given */
+};
+
+struct outcome {
+	int err;	 /* 0 or a negative errno */
+	uint64_t rev;	 /* revision this command made; 0: no change */
+	uint64_t ino;	 /* the node concerned: new, written, linked */
+	uint64_t value;	 /* session_open: the range's first inode number */
+	struct attr attr; /* of ino afterwards; attr.ino 0: none */
+	const char *reason; /* err != 0: one sentence, static; or NULL */
+	unsigned n_changes;
+	struct change *changes; /* owned; NULL when there are none */
+};
+
+void outcome_init(struct outcome *);
+void outcome_fini(struct outcome *);
+/* A zeroed change at the end of the list; never NULL (aborts on no memory). */
+struct change *outcome_add(struct outcome *, enum change_kind);
+const char *change_kind_name(enum change_kind);
+
+#endif

@@ -1,0 +1,31 @@
+/*
+ * session.h: this host's session with the cluster.
+ *
+ * Opens one as soon as changes are possible, gives every request its place in
+ * it (session, seq, done_below), and hands out inode numbers of its range.
+ * Locks and lifetimes will hang on it.  Loop thread only.
+ */
+#ifndef SESSION_SESSION_H
+#define SESSION_SESSION_H
+
+#include "engine/engine.h"
+
+struct session;
+
+int session_open(struct engine *, struct session **ret);
+void session_close(struct session *); /* NULL is fine */
+
+/*
+ * Stamps the request (session, seq, done_below, host) and submits it.  The
+ * caller has filled kind, fields and the credentials.  Requests made before the
+ * session exists wait for it, bounded as engine_submit() is.  0, -EROFS, -EAGAIN.
+ */
+int session_submit(struct session *, struct engine_req *);
+bool session_withdraw(struct session *, struct engine_req *);
+void session_abandon(struct session *, struct engine_req *);
+
+/* A number no node ever had; 0 while there is no session yet. */
+uint64_t session_new_ino(struct session *);
+bool session_ready(const struct session *);
+
+#endif

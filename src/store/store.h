@@ -1,0 +1,59 @@
+/*
+ * store.h: ordered keys and values under transactions.
+ *
+ * One writer at a time; readers see the state of their begin.  Values and keys
+ * read from a transaction are borrowed: valid until the next put or del in it,
+ * or until it ends.  Any failure sticks to the transaction; later calls do
+ * nothing and store_commit() reports the first.
+ *
+ * The first byte of a key names its family (tree/schema.h).  Families below
+ * STORE_REPLICATED are this host's own; all others are replicated, and the
+ * store keeps one digest over them: a multiset hash (keyed BLAKE2b of each key
+ * and value, added and subtracted), so that two hosts compare 32 bytes.
+ *
+ * All calls belong to the thread that owns the store, except that a read
+ * transaction begun by store_begin(STORE_READ) may be handed to another thread.
+ * Implementations: store_lmdb.c (derived state, MDB_NOSYNC) and store_mem.c
+ * (tests, simulation).  Both pass tests/unit/store.t.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/slice.h"
+
+#define STORE_DIGEST_LEN 32
+#define STORE_KEY_MAX 511
+#define STORE_REPLICATED 0x20 /* first byte of the first replicated family */
+
+enum store_mode { STORE_READ, STORE_WRITE };
+
+struct store;
+struct store_txn;
+
+/* dir is made if absent.  -errno; what LMDB says is translated here. */
+int store_open_lmdb(const char *dir, uint64_t map_bytes, struct store **ret);
+int store_open_mem(struct store **ret);
+void store_close(struct store *); /* NULL is fine; no transaction may be open */
+/* Empties every family (a store rebuilt from the log). */
+int store_clear(struct store *);
+/* Flush what the operating system holds of it (a clean stop). */
+int store_sync(struct store *);
+
+struct store_txn *store_begin(struct store *, enum store_mode); /* never NULL */
+int store_commit(struct store_txn *); /* ends it, whatever the answer */
+void store_abort(struct store_txn *); /* NULL is fine */
+int store_error(const struct store_txn *); /* the sticky error, 0 if none */
+
+bool store_get(struct store_txn *, struct slice key, struct slice *ret);
+/* First key >= from (> from if after).  Both outputs are borrowed. */
+bool store_seek(struct store_txn *, struct slice from, bool after,
+    struct slice *ret_key, struct slice *ret_value);
+void store_put(struct store_txn *, struct slice key, struct slice value);
+void store_del(struct store_txn *, struct slice key); /* absent: no-op */
+
+/* Digest over the replicated families, as this transaction sees them. */
+void store_digest(struct store_txn *, uint8_t ret[STORE_DIGEST_LEN]);
+/* The digest computed anew from all keys: what the kept one must equal. */
+void store_digest_scan(struct store_txn *, uint8_t ret[STORE_DIGEST_LEN]);
+
+#endif

@@ -1,0 +1,86 @@
+/*
+ * tree.h: nodes, names, contents and attributes as keys and values.
+ *
+ * Pure functions of a store transaction.  schema.c alone knows the keys; the
+ * machine alone decides; everybody else only reads.  A struct dirent's name is
+ * copied; slices are borrowed as store.h says.
+ */
+#ifndef TREE_TREE_H
+#define TREE_TREE_H
+
+#include "command/outcome.h"
+#include "store/store.h"
+
+#define TREE_ROOT UINT64_C(1)
+
+/* Replicated facts about the whole tree. */
+struct tree_meta {
+	uint64_t rev;		/* commits so far */
+	uint64_t time_ns;	/* of the last command; strictly increasing */
+	uint64_t next_range;	/* ordinal of the next session's inode range */
+	uint64_t n_inodes;	/* nodes in the tree, root included */
+	uint64_t bytes;		/* content, link targets */
+	uint32_t level;		/* of the vocabulary in use */
+};
+bool tree_meta_get(struct store_txn *, struct tree_meta *ret); /* false: no tree */
+void tree_meta_put(struct store_txn *, const struct tree_meta *);
+
+/* This host's own: how far the log has been applied.  Not in the digest. */
+struct tree_applied {
+	uint64_t index, term;
+};
+void tree_applied_get(struct store_txn *, struct tree_applied *ret); /* zeros */
+void tree_applied_put(struct store_txn *, const struct tree_applied *);
+
+struct tree_name {
+	uint64_t ino;
+	uint64_t rev; /* commit that gave the name this node */
+};
+bool tree_node_get(struct store_txn *, uint64_t ino, struct attr *ret);
+void tree_node_put(struct store_txn *, const struct attr *);
+void tree_node_del(struct store_txn *, uint64_t ino);
+
+bool tree_name_get(struct store_txn *, uint64_t dir, struct slice name,
+    struct tree_name *ret);
+/* put and del keep the backlinks and, for del, a tombstone at rev. */
+void tree_name_put(struct store_txn *, uint64_t dir, struct slice name,
+    const struct tree_name *);
+void tree_name_del(struct store_txn *, uint64_t dir, struct slice name,
+    uint64_t rev);
+/* Revision at which the name last changed, removed names count.  A name never
+ * seen answers the tombstone horizon (0 as long as none was dropped). */
+uint64_t tree_name_rev(struct store_txn *, uint64_t dir, struct slice name);
+/* Next name of dir after `after` (empty: the first), in byte order. */
+bool tree_name_next(struct store_txn *, uint64_t dir, struct slice after,
+    struct slice *ret_name, struct tree_name *ret);
+bool tree_dir_empty(struct store_txn *, uint64_t dir);
+/* Some name of a node: the first backlink after (after_dir, after_name), which
+ * may be (0, empty).  False: no more. */
+bool tree_backlink_next(struct store_txn *, uint64_t ino, uint64_t after_dir,
+    struct slice after_name, uint64_t *ret_dir, struct slice *ret_name);
+/* Parent of a directory; 0 if it has none. */
+uint64_t tree_parent(struct store_txn *, uint64_t dir);
+/* Is `ino` `dir` itself or above it?  Bounded by LIMIT_DEPTH. */
+bool tree_is_ancestor(struct store_txn *, uint64_t ino, uint64_t dir);
+
+/* Content of a regular file or target of a symlink; empty if none. */
+struct slice tree_content(struct store_txn *, uint64_t ino);
+void tree_content_put(struct store_txn *, uint64_t ino, struct slice);
+void tree_content_del(struct store_txn *, uint64_t ino);
+
+bool tree_xattr_get(struct store_txn *, uint64_t ino, struct slice name,
+    struct slice *ret);
+void tree_xattr_put(struct store_txn *, uint64_t ino, struct slice name,
+    struct slice value);
+void tree_xattr_del(struct store_txn *, uint64_t ino, struct slice name);
+bool tree_xattr_next(struct store_txn *, uint64_t ino, struct slice after,
+    struct slice *ret_name, struct slice *ret_value);
+
+/* Walks an absolute or relative path from the root, no symlinks followed.
+ * Returns the inode number, 0 if there is no such name. */
+uint64_t tree_lookup_path(struct store_txn *, struct slice path);
+
+/* check.c: every invariant of the tree.  0, or -EUCLEAN with a sentence. */
+int tree_check(struct store_txn *, char *ret_why, size_t why_len);
+
+#endif
