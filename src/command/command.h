@@ -65,6 +65,9 @@ enum command_flag {
 	/* setxattr; as setxattr(2) */
 	XATTR_FLAG_CREATE = 1 << 13,
 	XATTR_FLAG_REPLACE = 1 << 14,
+	/* create: the name must be free; without it a regular file that has
+	 * the name is what was asked for (ino of the outcome, no change) */
+	CREATE_EXCL = 1 << 15,
 };
 
 struct stamp {

@@ -1,0 +1,16 @@
+/*
+ * ioctl.h: what an open file of /gov can be asked or told besides POSIX.
+ */
+#ifndef BASE_IOCTL_H
+#define BASE_IOCTL_H
+
+#include <stdint.h>
+#include <sys/ioctl.h>
+
+/* Commit this handle's draft only while the file's version is that revision;
+ * else close(2) and fsync(2) say ESTALE. */
+#define GOVFS_IOC_EXPECT _IOW('g', 1, uint64_t)
+/* The version this handle shows: what it pinned, or committed last. */
+#define GOVFS_IOC_VERSION _IOR('g', 2, uint64_t)
+
+#endif
