@@ -1,0 +1,5 @@
+EXTRA_DIST += tests/tap.h
+
+check_PROGRAMS += tests/unit/base.t
+tests_unit_base_t_SOURCES = tests/unit/base.c
+tests_unit_base_t_LDADD = $(COMMON_LIBS)
