@@ -124,7 +124,8 @@ struct entry_header {
 	uint32_t n;	  /* commands, 1..LIMIT_ENTRY_COMMANDS */
 	uint64_t time_ns; /* the leader's clock */
 };
-void entry_begin(struct buf *, const struct entry_header *); /* n is patched */
+/* The buffer must be empty; header.n is ignored, entry_add() counts. */
+void entry_begin(struct buf *, const struct entry_header *);
 void entry_add(struct buf *, struct slice command_bytes);
 void entry_end(struct buf *);
 struct entry_reader {
