@@ -3,3 +3,7 @@ EXTRA_DIST += tests/tap.h
 check_PROGRAMS += tests/unit/base.t
 tests_unit_base_t_SOURCES = tests/unit/base.c
 tests_unit_base_t_LDADD = $(COMMON_LIBS)
+
+check_PROGRAMS += tests/unit/store.t
+tests_unit_store_t_SOURCES = tests/unit/store.c
+tests_unit_store_t_LDADD = $(COMMON_LIBS)

@@ -1,0 +1,5 @@
+libgovfs_a_SOURCES += \
+	src/store/digest.c src/store/digest.h \
+	src/store/store.c src/store/store.h src/store/store_internal.h \
+	src/store/store_lmdb.c \
+	src/store/store_mem.c

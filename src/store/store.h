@@ -3,13 +3,14 @@
  *
  * One writer at a time; readers see the state of their begin.  Values and keys
  * read from a transaction are borrowed: valid until the next put or del in it,
- * or until it ends.  Any failure sticks to the transaction; later calls do
- * nothing and store_commit() reports the first.
+ * or until it ends; a put or del may be given them.  Any failure sticks to the
+ * transaction; later calls do nothing and store_commit() reports the first.
  *
  * The first byte of a key names its family (tree/schema.h).  Families below
  * STORE_REPLICATED are this host's own; all others are replicated, and the
  * store keeps one digest over them: a multiset hash (keyed BLAKE2b of each key
- * and value, added and subtracted), so that two hosts compare 32 bytes.
+ * and value, added and subtracted), so that two hosts compare 32 bytes.  Family
+ * 0 is the store's own and never seen: there the digest is kept.
  *
  * All calls belong to the thread that owns the store, except that a read
  * transaction begun by store_begin(STORE_READ) may be handed to another thread.

@@ -1,0 +1,59 @@
+/*
+ * digest.c: the multiset hash.
+ */
+#include "config.h"
+
+#include "store/digest.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <sodium.h>
+
+static void hash_pair(uint8_t ret[DIGEST_LEN], struct slice key,
+    struct slice value);
+
+/* Also lets libsodium choose its fastest code for this processor. */
+int
+digest_setup(void)
+{
+	return sodium_init() < 0 ? -EIO : 0;
+}
+
+void
+digest_add(struct digest *d, struct slice key, struct slice value)
+{
+	uint8_t hash[DIGEST_LEN];
+
+	hash_pair(hash, key, value);
+	sodium_add(d->bytes, hash, DIGEST_LEN);
+}
+
+void
+digest_sub(struct digest *d, struct slice key, struct slice value)
+{
+	uint8_t hash[DIGEST_LEN];
+
+	hash_pair(hash, key, value);
+	sodium_sub(d->bytes, hash, DIGEST_LEN);
+}
+
+/* The length of the key goes first: ("ab", "c") is not ("a", "bc"). */
+static void
+hash_pair(uint8_t ret[DIGEST_LEN], struct slice key, struct slice value)
+{
+	static const uint8_t domain[32] = "govfs store digest 1";
+	uint32_t key_len = htole32((uint32_t)key.len);
+	crypto_generichash_state state;
+	int err;
+
+	err = crypto_generichash_init(&state, domain, sizeof(domain),
+	    DIGEST_LEN);
+	err |= crypto_generichash_update(&state, (const uint8_t *)&key_len,
+	    sizeof(key_len));
+	err |= crypto_generichash_update(&state, key.ptr, key.len);
+	if (value.len != 0)
+		err |= crypto_generichash_update(&state, value.ptr, value.len);
+	err |= crypto_generichash_final(&state, ret, DIGEST_LEN);
+	assert(err == 0);
+}

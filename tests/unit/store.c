@@ -1,0 +1,493 @@
+/*
+ * store.c: one suite for every store, and a random run of all side by side.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include "../tap.h"
+#include "base/clock.h"
+#include "store/store.h"
+
+#define MAP_BYTES (UINT64_C(1) << 30)
+
+static char dir[] = "/tmp/govfs-store-XXXXXX";
+static const char *kind; /* of the store under test, for test names */
+
+static void
+remove_store(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/db/data.mdb", dir);
+	(void)unlink(path);
+	snprintf(path, sizeof(path), "%s/db/lock.mdb", dir);
+	(void)unlink(path);
+	snprintf(path, sizeof(path), "%s/db", dir);
+	(void)rmdir(path);
+}
+
+static struct store *
+open_lmdb(uint64_t map_bytes)
+{
+	char path[128];
+	struct store *s = NULL;
+	int err;
+
+	snprintf(path, sizeof(path), "%s/db", dir);
+	err = store_open_lmdb(path, map_bytes, &s);
+	if (err != 0)
+		bail_out("store_open_lmdb: %s", strerror(-err));
+	return s;
+}
+
+static struct store *
+open_mem(void)
+{
+	struct store *s;
+
+	if (store_open_mem(&s) != 0)
+		bail_out("store_open_mem");
+	return s;
+}
+
+static bool
+has(struct store_txn *t, const char *key, const char *value)
+{
+	struct slice got;
+
+	if (!store_get(t, slice_str(key), &got))
+		return value == NULL;
+	return value != NULL && slice_eq(got, slice_str(value));
+}
+
+static void
+put(struct store_txn *t, const char *key, const char *value)
+{
+	store_put(t, slice_str(key), slice_str(value));
+}
+
+static bool
+seeks(struct store_txn *t, const char *from, bool after, const char *want)
+{
+	struct slice key, value;
+
+	if (!store_seek(t, slice_str(from), after, &key, &value))
+		return want == NULL;
+	return want != NULL && slice_eq(key, slice_str(want));
+}
+
+/* Kept equals computed anew. */
+static bool
+digest_right(struct store_txn *t)
+{
+	uint8_t kept[STORE_DIGEST_LEN], anew[STORE_DIGEST_LEN];
+
+	store_digest(t, kept);
+	store_digest_scan(t, anew);
+	return memcmp(kept, anew, sizeof(kept)) == 0;
+}
+
+static void
+digest_of(struct store *s, uint8_t ret[STORE_DIGEST_LEN])
+{
+	struct store_txn *t = store_begin(s, STORE_READ);
+
+	store_digest(t, ret);
+	store_abort(t);
+}
+
+static void
+test_map(struct store *s)
+{
+	struct store_txn *t = store_begin(s, STORE_WRITE);
+
+	ok(has(t, "a", NULL), "%s: a new store is empty", kind);
+	ok(seeks(t, "", false, NULL), "%s: and has no first key", kind);
+	put(t, "b", "2");
+	put(t, "a", "1");
+	put(t, "ab", "");
+	ok(has(t, "a", "1") && has(t, "ab", ""),
+	    "%s: a transaction sees its own puts", kind);
+	is_int(store_commit(t), 0, "%s: commit", kind);
+
+	t = store_begin(s, STORE_READ);
+	ok(seeks(t, "", false, "a"), "%s: the first key", kind);
+	ok(seeks(t, "a", false, "a"), "%s: seek to a key finds it", kind);
+	ok(seeks(t, "a", true, "ab"), "%s: seek after it, the next", kind);
+	ok(seeks(t, "aa", true, "ab"), "%s: seek after an absent key", kind);
+	ok(seeks(t, "ac", false, "b"), "%s: a prefix is before", kind);
+	ok(seeks(t, "b", true, NULL), "%s: after the last is nothing", kind);
+	ok(seeks(t, "\xff", false, NULL), "%s: nor beyond", kind);
+	is_int(store_commit(t), 0, "%s: a reader may commit", kind);
+
+	t = store_begin(s, STORE_WRITE);
+	put(t, "a", "changed");
+	store_del(t, slice_str("b"));
+	store_del(t, slice_str("absent"));
+	ok(has(t, "a", "changed") && has(t, "b", NULL),
+	    "%s: del and overwrite are seen", kind);
+	store_abort(t);
+	t = store_begin(s, STORE_READ);
+	ok(has(t, "a", "1") && has(t, "b", "2"), "%s: abort undoes", kind);
+	ok(digest_right(t), "%s: the digest too", kind);
+	store_abort(t);
+	store_abort(NULL);
+	pass("aborting NULL is fine");
+}
+
+static void
+test_isolation(struct store *s)
+{
+	struct store_txn *before, *writer, *after;
+
+	before = store_begin(s, STORE_READ);
+	writer = store_begin(s, STORE_WRITE);
+	put(writer, "a", "new");
+	store_del(writer, slice_str("b"));
+	put(writer, "c", "new");
+	ok(has(before, "a", "1") && has(before, "b", "2"),
+	    "%s: a reader does not see an open transaction", kind);
+	is_int(store_commit(writer), 0, "%s: commit beside a reader", kind);
+	after = store_begin(s, STORE_READ);
+	ok(has(before, "a", "1") && seeks(before, "ab", true, "b"),
+	    "%s: a reader keeps the state of its begin", kind);
+	ok(has(after, "a", "new") && seeks(after, "ab", true, "c"),
+	    "%s: a later one sees the new", kind);
+	store_abort(before);
+	store_abort(after);
+	for (int i = 0; i < 1000; i++) {
+		after = store_begin(s, STORE_READ);
+		if (!has(after, "a", "new"))
+			break;
+		store_abort(after);
+		after = NULL;
+	}
+	ok(after == NULL, "%s: a thousand readers, one by one", kind);
+}
+
+static void
+test_digest(struct store *s)
+{
+	uint8_t empty[STORE_DIGEST_LEN], one[STORE_DIGEST_LEN];
+	uint8_t now[STORE_DIGEST_LEN];
+	static const uint8_t zero[STORE_DIGEST_LEN];
+	struct store_txn *t;
+
+	is_int(store_clear(s), 0, "%s: clear", kind);
+	digest_of(s, empty);
+	is_mem(empty, zero, sizeof(zero), "%s: of nothing it is zero", kind);
+
+	t = store_begin(s, STORE_WRITE);
+	store_put(t, slice_of("\x01local", 6), slice_str("x"));
+	store_put(t, slice_of("\x1flocal", 6), slice_str("x"));
+	store_digest(t, now);
+	is_mem(now, empty, sizeof(now), "%s: local families are not in it",
+	    kind);
+	store_put(t, slice_of("\x20rep", 4), slice_str("x"));
+	store_digest(t, one);
+	ok(memcmp(one, empty, sizeof(one)) != 0, "%s: others are", kind);
+	ok(digest_right(t), "%s: kept equals scanned", kind);
+	is_int(store_commit(t), 0, "%s: commit", kind);
+	digest_of(s, now);
+	is_mem(now, one, sizeof(now), "%s: a commit keeps it", kind);
+
+	t = store_begin(s, STORE_WRITE);
+	put(t, "ab", "c");
+	store_digest(t, now);
+	store_del(t, slice_str("ab"));
+	put(t, "a", "bc");
+	store_digest(t, empty);
+	ok(memcmp(now, empty, sizeof(now)) != 0,
+	    "%s: where the key ends matters", kind);
+	store_del(t, slice_str("a"));
+	put(t, " rep", "y");
+	put(t, " rep", "x");
+	store_digest(t, now);
+	is_mem(now, one, sizeof(now), "%s: what is undone leaves no trace",
+	    kind);
+	ok(seeks(t, "", false, "\x01local"), "%s: its own key is hidden",
+	    kind);
+	store_abort(t);
+}
+
+static void
+test_borrowed(struct store *s)
+{
+	enum { BIG = 4 << 20 };
+	uint8_t *big = malloc(BIG);
+	struct store_txn *t = store_begin(s, STORE_WRITE);
+	struct slice key, value, copy;
+	uint64_t start;
+
+	for (size_t i = 0; i < BIG; i++)
+		big[i] = (uint8_t)(i * 7 + i / 251);
+	start = clock_now_ns();
+	store_put(t, slice_str("big"), slice_of(big, BIG));
+	diag("%s: 4 MiB put in %llu us", kind,
+	    (unsigned long long)(clock_now_ns() - start) / 1000);
+	ok(store_get(t, slice_str("big"), &value), "%s: 4 MiB fit", kind);
+	store_put(t, slice_str("copy"), value);
+	ok(store_get(t, slice_str("copy"), &copy) &&
+	    slice_eq(copy, slice_of(big, BIG)),
+	    "%s: a borrowed value may be put elsewhere", kind);
+	put(t, "small", "value that is moved");
+	store_get(t, slice_str("small"), &value);
+	store_put(t, slice_str("copy"), value);
+	ok(has(t, "copy", "value that is moved"), "%s: a small one too", kind);
+	for (int i = 0; store_seek(t, slice_str("!"), false, &key, &value);
+	     i++)
+		store_del(t, key);
+	ok(seeks(t, "!", false, NULL), "%s: a borrowed key may be deleted",
+	    kind);
+	ok(digest_right(t), "%s: the digest follows", kind);
+	is_int(store_commit(t), 0, "%s: commit", kind);
+	free(big);
+}
+
+static void
+test_limits(struct store *s)
+{
+	uint8_t key[STORE_KEY_MAX];
+	struct slice value;
+	struct store_txn *t = store_begin(s, STORE_WRITE);
+
+	memset(key, 'k', sizeof(key));
+	store_put(t, slice_of(key, sizeof(key)), SLICE_EMPTY);
+	ok(store_get(t, slice_of(key, sizeof(key)), &value) && value.len == 0,
+	    "%s: the longest key, with no value", kind);
+	store_abort(t);
+}
+
+static void
+test_suite(const char *name, struct store *s)
+{
+	kind = name;
+	test_map(s);
+	test_isolation(s);
+	test_digest(s);
+	test_borrowed(s);
+	test_limits(s);
+	store_close(s);
+}
+
+static void
+test_reopen(void)
+{
+	struct store *s = open_lmdb(MAP_BYTES);
+	struct store_txn *t;
+	uint8_t before[STORE_DIGEST_LEN], after[STORE_DIGEST_LEN];
+
+	is_int(store_clear(s), 0, "lmdb: clear");
+	t = store_begin(s, STORE_WRITE);
+	put(t, "kept", "value");
+	is_int(store_commit(t), 0, "lmdb: commit");
+	digest_of(s, before);
+	is_int(store_sync(s), 0, "lmdb: sync");
+	store_close(s);
+	s = open_lmdb(MAP_BYTES);
+	t = store_begin(s, STORE_READ);
+	ok(has(t, "kept", "value"), "lmdb: a store opened again has all");
+	store_digest(t, after);
+	is_mem(after, before, sizeof(after), "lmdb: and its digest");
+	store_abort(t);
+	store_close(s);
+	remove_store();
+}
+
+static void
+test_full(void)
+{
+	struct store *s = open_lmdb(256 << 10);
+	struct store_txn *t = store_begin(s, STORE_WRITE);
+	static uint8_t big[1 << 20];
+	struct slice key, value;
+
+	put(t, "a", "1");
+	is_int(store_error(t), 0, "full: not yet");
+	store_put(t, slice_str("big"), slice_of(big, sizeof(big)));
+	is_int(store_error(t), -ENOSPC, "full: a full map is ENOSPC");
+	put(t, "b", "2");
+	ok(has(t, "a", NULL) && has(t, "b", NULL),
+	    "full: later calls do nothing");
+	ok(!store_seek(t, SLICE_EMPTY, false, &key, &value),
+	    "full: seeks neither");
+	is_int(store_commit(t), -ENOSPC, "full: commit reports the first");
+	t = store_begin(s, STORE_WRITE);
+	ok(has(t, "a", NULL), "full: nothing of it was kept");
+	put(t, "a", "1");
+	is_int(store_commit(t), 0, "full: the store goes on");
+	store_close(s);
+	remove_store();
+}
+
+static void
+test_open_fails(void)
+{
+	struct store *s = NULL;
+
+	is_int(store_open_lmdb("/proc/nonsense/db", MAP_BYTES, &s), -ENOENT,
+	    "open: a missing parent is ENOENT");
+	ok(s == NULL, "open: and gives nothing");
+	store_close(NULL);
+	pass("closing NULL is fine");
+}
+
+/*
+ * Random operations on both stores give equal answers, digests and orders.
+ */
+static uint64_t rng;
+
+static uint32_t
+rnd(uint32_t below)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return (uint32_t)((rng >> 16) % below);
+}
+
+static struct slice
+rnd_key(uint8_t *ret)
+{
+	size_t len = 1 + rnd(4);
+
+	/* Few families and letters, so that keys meet and nest. */
+	ret[0] = (uint8_t)(0x1e + rnd(4));
+	for (size_t i = 1; i < len; i++)
+		ret[i] = (uint8_t)(rnd(2) ? rnd(4) : 0xfc + rnd(4));
+	if (rnd(50) == 0) {
+		memset(ret + 1, 0x80, STORE_KEY_MAX - 1);
+		len = STORE_KEY_MAX;
+	}
+	return slice_of(ret, len);
+}
+
+static bool
+same_step(struct store_txn *a, struct store_txn *b)
+{
+	static uint8_t bytes[20000];
+	uint8_t key_bytes[STORE_KEY_MAX];
+	struct slice key = rnd_key(key_bytes), value;
+	struct slice ka = SLICE_EMPTY, kb = SLICE_EMPTY;
+	struct slice va = SLICE_EMPTY, vb = SLICE_EMPTY;
+	bool after = rnd(2) != 0;
+	uint32_t op = rnd(10);
+
+	if (op < 4) {
+		value.len = rnd(20) == 0 ? rnd(sizeof(bytes)) : rnd(40);
+		memset(bytes, (int)rnd(3), sizeof(bytes));
+		value.ptr = bytes;
+		store_put(a, key, value);
+		store_put(b, key, value);
+		return true;
+	}
+	if (op < 7) {
+		store_del(a, key);
+		store_del(b, key);
+		return true;
+	}
+	if (op < 8)
+		return store_get(a, key, &va) == store_get(b, key, &vb) &&
+		    slice_eq(va, vb);
+	return store_seek(a, key, after, &ka, &va) ==
+	    store_seek(b, key, after, &kb, &vb) &&
+	    slice_eq(ka, kb) && slice_eq(va, vb);
+}
+
+static bool
+same_all(struct store_txn *a, struct store_txn *b)
+{
+	struct slice ka = SLICE_EMPTY, kb = SLICE_EMPTY, va, vb;
+	bool after = false, more;
+
+	do {
+		more = store_seek(a, ka, after, &ka, &va);
+		if (more != store_seek(b, kb, after, &kb, &vb))
+			return false;
+		if (more && (!slice_eq(ka, kb) || !slice_eq(va, vb)))
+			return false;
+		after = true;
+	} while (more);
+	return true;
+}
+
+static bool
+same_turn(struct store *a, struct store *b)
+{
+	struct store_txn *ta = store_begin(a, STORE_WRITE);
+	struct store_txn *tb = store_begin(b, STORE_WRITE);
+	uint8_t da[STORE_DIGEST_LEN], db[STORE_DIGEST_LEN];
+	bool same = true;
+
+	for (uint32_t n = rnd(200); same && n > 0; n--)
+		same = same_step(ta, tb);
+	store_digest(ta, da);
+	store_digest(tb, db);
+	same = same && memcmp(da, db, sizeof(da)) == 0 && same_all(ta, tb) &&
+	    digest_right(ta) && digest_right(tb);
+	if (rnd(3) == 0) {
+		store_abort(ta);
+		store_abort(tb);
+		return same;
+	}
+	return store_commit(ta) == 0 && store_commit(tb) == 0 && same;
+}
+
+static void
+test_random(void)
+{
+	const char *given = getenv("GOVFS_SEED");
+	uint64_t seed = given ? strtoull(given, NULL, 0) : clock_wall_ns();
+	struct store *lmdb = open_lmdb(MAP_BYTES), *mem = open_mem();
+	struct store_txn *old_lmdb = store_begin(lmdb, STORE_READ);
+	struct store_txn *old_mem = store_begin(mem, STORE_READ);
+	bool same = true, old_same = true;
+	int turn;
+
+	rng = seed | 1;
+	diag("GOVFS_SEED=0x%llx", (unsigned long long)seed);
+	for (turn = 0; same && turn < 300; turn++) {
+		same = same_turn(lmdb, mem);
+		if (rnd(10) == 0) {
+			old_same &= same_all(old_lmdb, old_mem);
+			store_abort(old_lmdb);
+			store_abort(old_mem);
+			old_lmdb = store_begin(lmdb, STORE_READ);
+			old_mem = store_begin(mem, STORE_READ);
+		}
+		if (rnd(100) == 0) {
+			store_abort(old_lmdb);
+			store_close(lmdb);
+			lmdb = open_lmdb(MAP_BYTES);
+			old_lmdb = store_begin(lmdb, STORE_READ);
+			store_abort(old_mem);
+			old_mem = store_begin(mem, STORE_READ);
+		}
+	}
+	ok(same, "random: lmdb and mem agree in %d turns", turn);
+	ok(old_same, "random: their old readers too");
+	store_abort(old_lmdb);
+	store_abort(old_mem);
+	store_close(lmdb);
+	store_close(mem);
+	remove_store();
+}
+
+int
+main(void)
+{
+	if (mkdtemp(dir) == NULL)
+		bail_out("mkdtemp: %s", strerror(errno));
+	test_suite("mem", open_mem());
+	test_suite("lmdb", open_lmdb(MAP_BYTES));
+	test_reopen();
+	test_full();
+	test_open_fails();
+	test_random();
+	if (rmdir(dir) != 0)
+		diag("%s is left over", dir);
+	return done_testing();
+}
