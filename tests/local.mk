@@ -10,3 +10,7 @@ tests_unit_store_t_LDADD = $(COMMON_LIBS)
 check_PROGRAMS += tests/unit/net.t
 tests_unit_net_t_SOURCES = tests/unit/net.c
 tests_unit_net_t_LDADD = $(COMMON_LIBS)
+
+check_PROGRAMS += tests/unit/conf.t
+tests_unit_conf_t_SOURCES = tests/unit/conf.c
+tests_unit_conf_t_LDADD = $(COMMON_LIBS)
