@@ -7,6 +7,7 @@ tests_unit_base_t_LDADD = $(COMMON_LIBS)
 check_PROGRAMS += tests/unit/store.t
 tests_unit_store_t_SOURCES = tests/unit/store.c
 tests_unit_store_t_LDADD = $(COMMON_LIBS)
+
 check_PROGRAMS += tests/unit/net.t
 tests_unit_net_t_SOURCES = tests/unit/net.c
 tests_unit_net_t_LDADD = $(COMMON_LIBS)
