@@ -15,3 +15,5 @@ tests_unit_net_t_LDADD = $(COMMON_LIBS)
 check_PROGRAMS += tests/unit/conf.t
 tests_unit_conf_t_SOURCES = tests/unit/conf.c
 tests_unit_conf_t_LDADD = $(COMMON_LIBS)
+
+EXTRA_DIST += tests/lib.sh

@@ -1,0 +1,191 @@
+# lib.sh: TAP and clusters for scenario tests; sourced by tests/*.t
+#
+#   . "${GOV_SRC:-$(dirname "$0")/..}/tests/lib.sh"
+#   need_mounts; cluster_up 3
+#   echo hello > "$(host 1)/config/f"
+#   ok "F1: the others see it" wait_for 5 grep -q hello "$(host 2)/config/f"
+#   done_testing
+#
+# GOV_SRC is the source tree and GOV_BUILD the build, where the programs are.
+# Wait for conditions with wait_for; never sleep.  What cluster_up makes is
+# taken down when the script ends, however it does.
+# shellcheck shell=bash disable=SC2034
+
+GOV_SRC=$(cd "${GOV_SRC:-$(dirname "${BASH_SOURCE[0]}")/..}" && pwd)
+GOV_BUILD=$(cd "${GOV_BUILD:-$GOV_SRC/build}" 2>/dev/null && pwd) ||
+	GOV_BUILD=$GOV_SRC
+export GOV_SRC GOV_BUILD
+export GOV=${GOV:-$GOV_BUILD/gov} GOVFSD=${GOVFSD:-$GOV_BUILD/govfsd}
+
+tap_n=0 tap_failed=0 tap_done=0
+DIR="" tmp=""
+
+# ---- TAP ----
+
+diag() { printf '%s\n' "$*" | sed 's/^/# /' >&2; }
+
+# result STATUS DESCRIPTION: one line of TAP, for tests that judge themselves
+result() {
+	tap_n=$((tap_n + 1))
+	if [ "$1" = 0 ]; then
+		printf 'ok %d - %s\n' "$tap_n" "$2"
+		return 0
+	fi
+	printf 'not ok %d - %s\n' "$tap_n" "$2"
+	tap_failed=$((tap_failed + 1))
+	return 0
+}
+
+# ok DESCRIPTION COMMAND...: the command succeeds
+ok() {
+	local text=$1 status=0
+	shift
+	"$@" || status=$?
+	result "$status" "$text"
+	[ "$status" = 0 ] || diag "exit code $status: $*"
+}
+
+# nok DESCRIPTION COMMAND...: it fails
+nok() {
+	local text=$1 status=1
+	shift
+	"$@" || status=0
+	result "$status" "$text"
+	[ "$status" = 0 ] || diag "it should have failed: $*"
+}
+
+# is GOT WANT DESCRIPTION
+is() {
+	local status=0
+	[ "$1" = "$2" ] || status=1
+	result "$status" "$3"
+	[ "$status" = 0 ] || diag "got: $1
+want: $2"
+}
+
+# like GOT PATTERN DESCRIPTION: as [[ GOT == PATTERN ]]
+like() {
+	local status=0
+	# shellcheck disable=SC2053
+	[[ $1 == $2 ]] || status=1
+	result "$status" "$3"
+	[ "$status" = 0 ] || diag "got: $1
+want: $2"
+}
+
+# exits CODE DESCRIPTION COMMAND...: the command's exit code
+exits() {
+	local want=$1 text=$2 status=0
+	shift 2
+	"$@" || status=$?
+	is "$status" "$want" "$text"
+}
+
+skip() { tap_n=$((tap_n + 1)); printf 'ok %d - # SKIP %s\n' "$tap_n" "$*"; }
+skip_all() { printf '1..0 # SKIP %s\n' "$*"; tap_done=1; exit 0; }
+
+bail_out() {
+	printf 'Bail out!  %s\n' "$*"
+	tap_done=1
+	exit 1
+}
+
+done_testing() {
+	printf '1..%d\n' "$tap_n"
+	tap_done=1
+	[ "$tap_failed" = 0 ]
+	exit
+}
+
+# ---- what a test needs ----
+
+need() {
+	local program
+	for program; do
+		command -v "$program" >/dev/null || skip_all "there is no $program"
+	done
+}
+
+need_mounts() {
+	[ "$(id -u)" = 0 ] || skip_all "mounting needs root"
+	[ -c /dev/fuse ] || skip_all "there is no /dev/fuse"
+	[ -x "$GOVFSD" ] || skip_all "there is no $GOVFSD"
+	[ -x "$GOV" ] || skip_all "there is no $GOV"
+}
+
+# ---- waiting ----
+
+# wait_for SECONDS COMMAND...: true as soon as the command is, false at the end
+wait_for() {
+	local end=$(($(date +%s%N) + $1 * 1000000000))
+	shift
+	until "$@" 2>/dev/null; do
+		[ "$(date +%s%N)" -lt "$end" ] || return 1
+		sleep 0.02
+	done
+}
+
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+# ---- clusters ----
+
+# The place for a test's own files: $tmp
+make_tmp() { [ -n "$tmp" ] || tmp=$(mktemp -d /tmp/govtest.XXXXXX); }
+
+# cluster_up N [govfsd options]: $DIR/1 ... $DIR/N
+cluster_up() {
+	make_tmp
+	DIR=$tmp/c
+	cluster up "$@" || bail_out "the cluster does not come up"
+}
+
+cluster() { "$GOV_SRC/examples/cluster" "$DIR" "$@"; }
+host() { printf '%s\n' "$DIR/$1/gov"; }	  # its mountpoint
+state() { printf '%s\n' "$DIR/$1/state"; }
+gov() { "$GOV" "$@"; }			  # gov put "$(host 1)/config/f"
+rev() { cat "$(host "$1")/.gov/version"; } # the revision that host shows
+digest() { gov debug digest --state "$(state "$1")"; }
+fault() { gov debug fault "$2" "$3" --state "$(state "$1")"; } # I NAME VALUE
+# metric I NAME: its value, e.g. govfs_parked_total
+metric() {
+	gov debug metrics --state "$(state "$1")" |
+	    awk -v name="$2" '$1 == name { print $2 }'
+}
+
+# same I J...: these hosts have applied the same tree, and it is sound
+same() {
+	local i d first=
+	for i; do
+		d=$(digest "$i") || return 1
+		[ -z "$first" ] || [ "$d" = "$first" ] || return 1
+		first=$d
+	done
+}
+
+# ---- the end ----
+
+tap_cleanup() {
+	local status=$? job
+	trap - EXIT
+	for job in $(jobs -p); do
+		kill "$job" 2>/dev/null
+	done
+	if [ -n "$DIR" ]; then
+		if [ "$tap_failed" != 0 ] || [ "$tap_done" = 0 ]; then
+			for job in "$DIR"/*/log; do
+				[ -f "$job" ] && diag "--- $job" &&
+				    diag "$(tail -n 15 "$job")"
+			done
+		fi
+		cluster down
+	fi
+	# Never into a mount that could not be cleared.
+	[ -z "$tmp" ] || rm -rf --one-file-system "$tmp"
+	if [ "$tap_done" = 0 ]; then
+		echo "Bail out!  the script ended early, status $status"
+		[ "$status" != 0 ] || status=1
+	fi
+	exit "$status"
+}
+trap tap_cleanup EXIT
+trap 'exit 130' INT TERM HUP
