@@ -1,3 +1,14 @@
+# Programs are check_PROGRAMS, scripts check_SCRIPTS; all speak TAP.  A script
+# finds the sources by $srcdir and the programs by $builddir.
+check_SCRIPTS = tests/sources.t
+EXTRA_DIST += $(check_SCRIPTS)
+
+check-local: $(check_PROGRAMS)
+	srcdir='$(abs_top_srcdir)' builddir='$(abs_top_builddir)' \
+	CC='$(CC)' FUSE_CFLAGS='$(FUSE_CFLAGS)' \
+	prove $(PROVEFLAGS) $(check_PROGRAMS) \
+	    $(check_SCRIPTS:%=$(abs_top_srcdir)/%)
+
 EXTRA_DIST += tests/tap.h
 
 check_PROGRAMS += tests/unit/base.t
