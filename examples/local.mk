@@ -1,1 +1,1 @@
-EXTRA_DIST += examples/cluster
+EXTRA_DIST += examples/build examples/cluster examples/deps examples/quickstart

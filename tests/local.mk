@@ -3,7 +3,11 @@
 check_SCRIPTS = tests/sources.t
 EXTRA_DIST += $(check_SCRIPTS)
 
-check-local: $(check_PROGRAMS)
+check-programs: $(check_PROGRAMS)
+.PHONY: check-programs
+
+check-local: check-programs
+	GOV_SRC='$(abs_top_srcdir)' GOV_BUILD='$(abs_top_builddir)' \
 	srcdir='$(abs_top_srcdir)' builddir='$(abs_top_builddir)' \
 	CC='$(CC)' FUSE_CFLAGS='$(FUSE_CFLAGS)' \
 	prove $(PROVEFLAGS) $(check_PROGRAMS) \
@@ -27,4 +31,4 @@ check_PROGRAMS += tests/unit/conf.t
 tests_unit_conf_t_SOURCES = tests/unit/conf.c
 tests_unit_conf_t_LDADD = $(COMMON_LIBS)
 
-EXTRA_DIST += tests/lib.sh
+EXTRA_DIST += tests/lib.sh tests/run .ci/run
