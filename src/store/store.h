@@ -31,10 +31,16 @@ enum store_mode { STORE_READ, STORE_WRITE };
 struct store;
 struct store_txn;
 
-/* dir is made if absent.  -errno; what LMDB says is translated here. */
+/*
+ * dir is made if absent.  -errno; what LMDB says is translated here.  What a
+ * crash of the machine or a failing disk may have broken comes back empty, to
+ * be built anew from checkpoint and log; a crash of the process breaks nothing.
+ * -EBUSY: another process has it open.
+ */
 int store_open_lmdb(const char *dir, uint64_t map_bytes, struct store **ret);
 int store_open_mem(struct store **ret);
-void store_close(struct store *); /* NULL is fine; no transaction may be open */
+/* Flushed to disk.  NULL is fine; no transaction may be open. */
+void store_close(struct store *);
 /* Empties every family (a store rebuilt from the log). */
 int store_clear(struct store *);
 /* Flush what the operating system holds of it (a clean stop). */

@@ -2,7 +2,8 @@
  * store_lmdb.c: the store on disk.
  *
  * Derived state: what is lost with the operating system's cache comes again
- * from the log, so nothing here waits for the disk (MDB_NOSYNC).
+ * from the log, so nothing here waits for the disk (MDB_NOSYNC).  Whether a
+ * store that is found may be used at all, stamp.h says.
  *
  * A read transaction costs LMDB an entry in its table of readers; the last one
  * ended is kept reset and renewed by the next begin, 0.2 us instead of 1.
@@ -11,12 +12,15 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
+#include "store/stamp.h"
 #include "store/store_internal.h"
 
 #define ENV_FLAGS (MDB_NOSYNC | MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD)
@@ -33,6 +37,9 @@ struct store_lmdb {
 	struct store base;
 	MDB_env *env;
 	MDB_dbi dbi;
+	int dir_fd;
+	int lock_fd; /* locked: one process at a time */
+	bool suspect; /* the disk failed: never call it clean */
 	_Atomic(struct txn *) spare; /* a read transaction, reset */
 };
 
@@ -47,8 +54,13 @@ static int lmdb_seek(struct store_txn *, struct slice, bool, struct slice *,
     struct slice *);
 static int lmdb_put(struct store_txn *, struct slice, struct slice);
 static int lmdb_del(struct store_txn *, struct slice);
+static int open_dir(struct store_lmdb *, const char *dir);
+static void close_dir(struct store_lmdb *);
+static int open_db(struct store_lmdb *, const char *dir, uint64_t map_bytes);
 static int open_env(struct store_lmdb *, const char *dir, uint64_t map_bytes);
 static int open_dbi(struct store_lmdb *);
+static int discard(struct store_lmdb *);
+static int from_disk(struct store_lmdb *, int rc);
 static struct txn *renew_spare(struct store_lmdb *);
 static int same_key(MDB_val, struct slice);
 static void txn_free(struct txn *);
@@ -84,15 +96,84 @@ store_open_lmdb(const char *dir, uint64_t map_bytes, struct store **ret)
 	if (s == NULL)
 		return -ENOMEM;
 	s->base.ops = &lmdb_ops;
-	err = open_env(s, dir, map_bytes);
+	err = open_dir(s, dir);
 	if (err == 0)
-		err = open_dbi(s);
+		err = open_db(s, dir, map_bytes);
 	if (err != 0) {
-		mdb_env_close(s->env);
+		close_dir(s);
 		free(s);
 		return err;
 	}
 	*ret = &s->base;
+	return 0;
+}
+
+/* From here on only this boot vouches for what is in the directory. */
+static int
+open_dir(struct store_lmdb *s, const char *dir)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int err = 0;
+
+	s->lock_fd = -1;
+	s->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->dir_fd < 0)
+		return -errno;
+	s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC,
+	    0600);
+	if (s->lock_fd < 0)
+		return -errno;
+	/* Not flock(2): children that outlive us must not hold it. */
+	if (fcntl(s->lock_fd, F_SETLK, &lock) != 0)
+		return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
+	if (!stamp_trusted(s->dir_fd))
+		err = discard(s);
+	if (err == 0)
+		err = stamp_running(s->dir_fd);
+	return err;
+}
+
+static void
+close_dir(struct store_lmdb *s)
+{
+	if (s->lock_fd >= 0)
+		(void)close(s->lock_fd);
+	if (s->dir_fd >= 0)
+		(void)close(s->dir_fd);
+}
+
+/* What LMDB itself finds broken is as good as lost: once more, empty. */
+static int
+open_db(struct store_lmdb *s, const char *dir, uint64_t map_bytes)
+{
+	int err;
+
+	for (int tries = 0; tries < 2; tries++) {
+		err = open_env(s, dir, map_bytes);
+		if (err == 0)
+			err = open_dbi(s);
+		if (err == 0)
+			return 0;
+		mdb_env_close(s->env);
+		s->env = NULL;
+		if (err != -EUCLEAN || discard(s) != 0)
+			return err;
+	}
+	return err;
+}
+
+static int
+discard(struct store_lmdb *s)
+{
+	bool had = unlinkat(s->dir_fd, "data.mdb", 0) == 0;
+
+	if (!had && errno != ENOENT)
+		return -errno;
+	if (had)
+		log_warn("store: what was left may be broken: it is built "
+			 "anew from the log");
+	if (unlinkat(s->dir_fd, "lock.mdb", 0) != 0 && errno != ENOENT)
+		return -errno;
 	return 0;
 }
 
@@ -138,7 +219,10 @@ lmdb_close(struct store *base)
 
 	if (spare != NULL)
 		txn_free(spare);
+	if (lmdb_sync(base) == 0 && !s->suspect)
+		(void)stamp_clean(s->dir_fd);
 	mdb_env_close(s->env);
+	close_dir(s);
 	free(s);
 }
 
@@ -157,7 +241,7 @@ lmdb_clear(struct store *base)
 		mdb_txn_abort(txn);
 		return from_mdb(rc);
 	}
-	return from_mdb(mdb_txn_commit(txn));
+	return from_disk(s, mdb_txn_commit(txn));
 }
 
 static int
@@ -165,7 +249,7 @@ lmdb_sync(struct store *base)
 {
 	struct store_lmdb *s = (struct store_lmdb *)base;
 
-	return from_mdb(mdb_env_sync(s->env, 1));
+	return from_disk(s, mdb_env_sync(s->env, 1));
 }
 
 static struct store_txn *
@@ -213,6 +297,7 @@ renew_spare(struct store_lmdb *s)
 static int
 lmdb_commit(struct store_txn *base)
 {
+	struct store_lmdb *s = (struct store_lmdb *)base->store;
 	struct txn *t = (struct txn *)base;
 	int rc;
 
@@ -224,7 +309,7 @@ lmdb_commit(struct store_txn *base)
 	rc = mdb_txn_commit(t->txn);
 	t->txn = NULL;
 	txn_free(t);
-	return from_mdb(rc);
+	return from_disk(s, rc);
 }
 
 static void
@@ -334,6 +419,17 @@ txn_free(struct txn *t)
 		mdb_txn_abort(t->txn);
 	free(t->scratch);
 	free(t);
+}
+
+/* After a failed write what the cache holds is not what the disk will. */
+static int
+from_disk(struct store_lmdb *s, int rc)
+{
+	if (rc != 0 && rc != MDB_MAP_FULL && !s->suspect) {
+		s->suspect = true;
+		stamp_clear(s->dir_fd);
+	}
+	return from_mdb(rc);
 }
 
 /* The only place that knows LMDB's codes. */

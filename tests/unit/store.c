@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../tap.h"
@@ -16,28 +17,33 @@
 static char dir[] = "/tmp/govfs-store-XXXXXX";
 static const char *kind; /* of the store under test, for test names */
 
+/* A file of the store on disk; static. */
+static const char *
+file_of(const char *name)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/db/%s", dir, name);
+	return path;
+}
+
 static void
 remove_store(void)
 {
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/db/data.mdb", dir);
-	(void)unlink(path);
-	snprintf(path, sizeof(path), "%s/db/lock.mdb", dir);
-	(void)unlink(path);
-	snprintf(path, sizeof(path), "%s/db", dir);
-	(void)rmdir(path);
+	(void)unlink(file_of("data.mdb"));
+	(void)unlink(file_of("lock.mdb"));
+	(void)unlink(file_of("stamp"));
+	(void)unlink(file_of("lock"));
+	(void)rmdir(file_of(""));
 }
 
 static struct store *
 open_lmdb(uint64_t map_bytes)
 {
-	char path[128];
 	struct store *s = NULL;
 	int err;
 
-	snprintf(path, sizeof(path), "%s/db", dir);
-	err = store_open_lmdb(path, map_bytes, &s);
+	err = store_open_lmdb(file_of(""), map_bytes, &s);
 	if (err != 0)
 		bail_out("store_open_lmdb: %s", strerror(-err));
 	return s;
@@ -324,6 +330,101 @@ test_full(void)
 }
 
 static void
+put_one(const char *key)
+{
+	struct store *s = open_lmdb(MAP_BYTES);
+	struct store_txn *t = store_begin(s, STORE_WRITE);
+
+	put(t, key, "value");
+	if (store_commit(t) != 0)
+		bail_out("commit");
+	store_close(s);
+}
+
+static bool
+kept(const char *key)
+{
+	struct store *s = open_lmdb(MAP_BYTES);
+	struct store_txn *t = store_begin(s, STORE_READ);
+	bool found = has(t, key, "value");
+
+	store_abort(t);
+	store_close(s);
+	return found;
+}
+
+/* The process ends without a word, as by kill -9. */
+static void
+crash_after(const char *key)
+{
+	pid_t pid = fork();
+	struct store *s;
+	struct store_txn *t;
+	int status;
+
+	if (pid == 0) {
+		s = open_lmdb(MAP_BYTES);
+		t = store_begin(s, STORE_WRITE);
+		put(t, key, "value");
+		if (store_commit(t) != 0)
+			_exit(1);
+		t = store_begin(s, STORE_WRITE);
+		put(t, "unfinished", "value");
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+		bail_out("fork");
+}
+
+static void
+write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	if (f == NULL || fputs(text, f) < 0 || fclose(f) != 0)
+		bail_out("%s: %s", path, strerror(errno));
+}
+
+static void
+test_one_process(void)
+{
+	struct store *s = open_lmdb(MAP_BYTES), *second;
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(-store_open_lmdb(file_of(""), MAP_BYTES, &second));
+	(void)waitpid(pid, &status, 0);
+	is_int(WEXITSTATUS(status), EBUSY, "open: one process at a time");
+	store_close(s);
+}
+
+static void
+test_stamp(void)
+{
+	char text[256];
+
+	put_one("a");
+	ok(kept("a"), "stamp: a clean stop keeps all");
+	crash_after("b");
+	ok(kept("a") && kept("b"), "stamp: so does a crash of the process");
+	ok(!kept("unfinished"), "stamp: but what was not committed");
+	write_file(file_of("stamp"), "boot 0 mount 0 device 0:0\n");
+	ok(!kept("a"), "stamp: after a crash of the machine it is empty");
+	put_one("a");
+	(void)unlink(file_of("stamp"));
+	ok(!kept("a"), "stamp: in doubt too");
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	put_one("a");
+	write_file(file_of("data.mdb"), text);
+	ok(!kept("a"), "stamp: what LMDB cannot read is built anew");
+	put_one("a");
+	ok(kept("a"), "stamp: and then used");
+	remove_store();
+}
+
+static void
 test_open_fails(void)
 {
 	struct store *s = NULL;
@@ -485,6 +586,8 @@ main(void)
 	test_suite("lmdb", open_lmdb(MAP_BYTES));
 	test_reopen();
 	test_full();
+	test_one_process();
+	test_stamp();
 	test_open_fails();
 	test_random();
 	if (rmdir(dir) != 0)
