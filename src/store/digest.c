@@ -10,9 +10,6 @@
 #include <errno.h>
 #include <sodium.h>
 
-static void hash_pair(uint8_t ret[DIGEST_LEN], struct slice key,
-    struct slice value);
-
 /* Also lets libsodium choose its fastest code for this processor. */
 int
 digest_setup(void)
@@ -20,27 +17,9 @@ digest_setup(void)
 	return sodium_init() < 0 ? -EIO : 0;
 }
 
-void
-digest_add(struct digest *d, struct slice key, struct slice value)
-{
-	uint8_t hash[DIGEST_LEN];
-
-	hash_pair(hash, key, value);
-	sodium_add(d->bytes, hash, DIGEST_LEN);
-}
-
-void
-digest_sub(struct digest *d, struct slice key, struct slice value)
-{
-	uint8_t hash[DIGEST_LEN];
-
-	hash_pair(hash, key, value);
-	sodium_sub(d->bytes, hash, DIGEST_LEN);
-}
-
 /* The length of the key goes first: ("ab", "c") is not ("a", "bc"). */
-static void
-hash_pair(uint8_t ret[DIGEST_LEN], struct slice key, struct slice value)
+void
+digest_hash(struct slice key, struct slice value, uint8_t ret[DIGEST_LEN])
 {
 	static const uint8_t domain[32] = "govfs store digest 1";
 	uint32_t key_len = htole32((uint32_t)key.len);
@@ -56,4 +35,16 @@ hash_pair(uint8_t ret[DIGEST_LEN], struct slice key, struct slice value)
 		err |= crypto_generichash_update(&state, value.ptr, value.len);
 	err |= crypto_generichash_final(&state, ret, DIGEST_LEN);
 	assert(err == 0);
+}
+
+void
+digest_add(struct digest *d, const uint8_t hash[DIGEST_LEN])
+{
+	sodium_add(d->bytes, hash, DIGEST_LEN);
+}
+
+void
+digest_sub(struct digest *d, const uint8_t hash[DIGEST_LEN])
+{
+	sodium_sub(d->bytes, hash, DIGEST_LEN);
 }

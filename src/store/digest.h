@@ -17,7 +17,9 @@ struct digest {
 };
 
 int digest_setup(void); /* before the first use; again is harmless */
-void digest_add(struct digest *, struct slice key, struct slice value);
-void digest_sub(struct digest *, struct slice key, struct slice value);
+void digest_hash(struct slice key, struct slice value,
+    uint8_t ret[DIGEST_LEN]);
+void digest_add(struct digest *, const uint8_t hash[DIGEST_LEN]);
+void digest_sub(struct digest *, const uint8_t hash[DIGEST_LEN]);
 
 #endif

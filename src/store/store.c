@@ -20,7 +20,16 @@ static const struct slice first_visible = {"\1", 1};
 
 _Static_assert(STORE_DIGEST_LEN == DIGEST_LEN, "one length");
 
-static bool get(struct store_txn *, struct slice key, struct slice *ret);
+/*
+ * A longer value of a replicated family is stored with its hash behind it, so
+ * that to replace or remove it costs no second look at all its bytes.
+ */
+enum { LONG_VALUE = 1024 };
+
+static bool get_raw(struct store_txn *, struct slice key, struct slice *ret);
+static struct slice without_hash(struct store_txn *, struct slice key,
+    struct slice raw);
+static void subtract(struct store_txn *, struct slice key, struct slice raw);
 static void load_digest(struct store_txn *);
 static bool check(struct store_txn *, int err);
 static bool replicated(struct slice key);
@@ -69,7 +78,7 @@ store_commit(struct store_txn *t)
 	assert(t != NULL);
 	if (t->digest_changed && t->error == 0)
 		(void)check(t, t->store->ops->put(t, digest_key,
-		    slice_of(t->digest.bytes, DIGEST_LEN)));
+		    slice_of(t->digest.bytes, DIGEST_LEN), SLICE_EMPTY));
 	err = t->error;
 	if (t->mode == STORE_READ || err != 0) {
 		store_abort(t);
@@ -102,15 +111,23 @@ store_error(const struct store_txn *t)
 bool
 store_get(struct store_txn *t, struct slice key, struct slice *ret)
 {
+	struct slice raw, value;
+
 	check_key(key);
-	return get(t, key, ret);
+	if (!get_raw(t, key, &raw))
+		return false;
+	value = without_hash(t, key, raw);
+	if (t->error != 0)
+		return false;
+	*ret = value;
+	return true;
 }
 
 bool
 store_seek(struct store_txn *t, struct slice from, bool after,
     struct slice *ret_key, struct slice *ret_value)
 {
-	struct slice key, value;
+	struct slice key, raw, value;
 
 	assert(from.len <= STORE_KEY_MAX);
 	if (t->error != 0)
@@ -119,7 +136,10 @@ store_seek(struct store_txn *t, struct slice from, bool after,
 		from = first_visible;
 		after = false;
 	}
-	if (!check(t, t->store->ops->seek(t, from, after, &key, &value)))
+	if (!check(t, t->store->ops->seek(t, from, after, &key, &raw)))
+		return false;
+	value = without_hash(t, key, raw);
+	if (t->error != 0)
 		return false;
 	*ret_key = key;
 	*ret_value = value;
@@ -129,40 +149,41 @@ store_seek(struct store_txn *t, struct slice from, bool after,
 void
 store_put(struct store_txn *t, struct slice key, struct slice value)
 {
-	struct slice old;
+	struct slice raw, tail = SLICE_EMPTY;
+	uint8_t hash[DIGEST_LEN];
 
 	check_key(key);
 	assert(t->mode == STORE_WRITE);
 	if (t->error != 0)
 		return;
 	if (replicated(key)) {
-		load_digest(t);
-		if (get(t, key, &old)) {
-			if (slice_eq(old, value))
+		if (get_raw(t, key, &raw)) {
+			if (slice_eq(without_hash(t, key, raw), value))
 				return;
-			digest_sub(&t->digest, key, old);
+			subtract(t, key, raw);
 		}
-		digest_add(&t->digest, key, value);
+		load_digest(t);
+		digest_hash(key, value, hash);
+		digest_add(&t->digest, hash);
 		t->digest_changed = true;
+		if (value.len > LONG_VALUE)
+			tail = slice_of(hash, sizeof(hash));
 	}
 	if (t->error == 0)
-		(void)check(t, t->store->ops->put(t, key, value));
+		(void)check(t, t->store->ops->put(t, key, value, tail));
 }
 
 void
 store_del(struct store_txn *t, struct slice key)
 {
-	struct slice old;
+	struct slice raw;
 
 	check_key(key);
 	assert(t->mode == STORE_WRITE);
-	if (!get(t, key, &old))
+	if (!get_raw(t, key, &raw))
 		return;
-	if (replicated(key)) {
-		load_digest(t);
-		digest_sub(&t->digest, key, old);
-		t->digest_changed = true;
-	}
+	if (replicated(key))
+		subtract(t, key, raw);
 	if (t->error == 0)
 		(void)check(t, t->store->ops->del(t, key));
 }
@@ -180,26 +201,57 @@ store_digest_scan(struct store_txn *t, uint8_t ret[STORE_DIGEST_LEN])
 	static const uint8_t first = STORE_REPLICATED;
 	struct slice key = slice_of(&first, 1), value;
 	struct digest d = {0};
+	uint8_t hash[DIGEST_LEN];
 	bool after = false;
 
 	while (store_seek(t, key, after, &key, &value)) {
-		digest_add(&d, key, value);
+		digest_hash(key, value, hash);
+		digest_add(&d, hash);
 		after = true;
 	}
 	memcpy(ret, d.bytes, STORE_DIGEST_LEN);
 }
 
 static bool
-get(struct store_txn *t, struct slice key, struct slice *ret)
+get_raw(struct store_txn *t, struct slice key, struct slice *ret)
 {
-	struct slice value;
+	struct slice raw;
 
 	if (t->error != 0)
 		return false;
-	if (!check(t, t->store->ops->get(t, key, &value)))
+	if (!check(t, t->store->ops->get(t, key, &raw)))
 		return false;
-	*ret = value;
+	*ret = raw;
 	return true;
+}
+
+/* No value of ours is that much longer than LONG_VALUE and no more. */
+static struct slice
+without_hash(struct store_txn *t, struct slice key, struct slice raw)
+{
+	if (!replicated(key) || raw.len <= LONG_VALUE)
+		return raw;
+	if (raw.len <= LONG_VALUE + DIGEST_LEN) {
+		t->error = -EUCLEAN;
+		return SLICE_EMPTY;
+	}
+	return slice_of(raw.ptr, raw.len - DIGEST_LEN);
+}
+
+/* Takes a pair out of the digest. */
+static void
+subtract(struct store_txn *t, struct slice key, struct slice raw)
+{
+	struct slice value = without_hash(t, key, raw);
+	uint8_t hash[DIGEST_LEN];
+
+	load_digest(t);
+	if (value.len < raw.len)
+		memcpy(hash, (const uint8_t *)raw.ptr + value.len, DIGEST_LEN);
+	else
+		digest_hash(key, value, hash);
+	digest_sub(&t->digest, hash);
+	t->digest_changed = true;
 }
 
 static void
@@ -210,7 +262,7 @@ load_digest(struct store_txn *t)
 	if (t->digest_loaded)
 		return;
 	t->digest_loaded = true;
-	if (!get(t, digest_key, &kept))
+	if (!get_raw(t, digest_key, &kept))
 		return;
 	if (kept.len == DIGEST_LEN)
 		memcpy(t->digest.bytes, kept.ptr, DIGEST_LEN);

@@ -24,8 +24,10 @@ struct store_ops {
 	int (*get)(struct store_txn *, struct slice key, struct slice *ret);
 	int (*seek)(struct store_txn *, struct slice from, bool after,
 	    struct slice *ret_key, struct slice *ret_value);
-	/* The key and value may be borrowed from this very transaction. */
-	int (*put)(struct store_txn *, struct slice key, struct slice value);
+	/* Value and tail are stored as one.  Key and value may be borrowed from
+	 * this very transaction. */
+	int (*put)(struct store_txn *, struct slice key, struct slice value,
+	    struct slice tail);
 	int (*del)(struct store_txn *, struct slice key);
 };
 

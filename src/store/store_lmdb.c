@@ -29,7 +29,7 @@ struct txn {
 	struct store_txn base;
 	MDB_txn *txn;	    /* NULL: begin failed */
 	MDB_cursor *cursor; /* for seeks, made by the first */
-	void *scratch;	    /* copy of a value being put */
+	uint8_t *scratch;   /* copy of a value being put */
 	size_t scratch_len; /* its allocation */
 };
 
@@ -52,7 +52,8 @@ static void lmdb_abort(struct store_txn *);
 static int lmdb_get(struct store_txn *, struct slice, struct slice *);
 static int lmdb_seek(struct store_txn *, struct slice, bool, struct slice *,
     struct slice *);
-static int lmdb_put(struct store_txn *, struct slice, struct slice);
+static int lmdb_put(struct store_txn *, struct slice, struct slice,
+    struct slice);
 static int lmdb_del(struct store_txn *, struct slice);
 static int open_dir(struct store_lmdb *, const char *dir);
 static void close_dir(struct store_lmdb *);
@@ -368,26 +369,30 @@ lmdb_seek(struct store_txn *base, struct slice from, bool after,
  * it puts: a value that was borrowed from this transaction must be out first.
  */
 static int
-lmdb_put(struct store_txn *base, struct slice key, struct slice value)
+lmdb_put(struct store_txn *base, struct slice key, struct slice value,
+    struct slice tail)
 {
 	struct store_lmdb *s = (struct store_lmdb *)base->store;
 	struct txn *t = (struct txn *)base;
 	uint8_t key_copy[STORE_KEY_MAX];
+	size_t len = value.len + tail.len;
 	MDB_val k, v;
 
-	if (t->scratch_len < value.len) {
-		void *scratch = realloc(t->scratch, value.len);
+	if (t->scratch_len < len) {
+		uint8_t *scratch = realloc(t->scratch, len);
 
 		if (scratch == NULL)
 			return -ENOMEM;
 		t->scratch = scratch;
-		t->scratch_len = value.len;
+		t->scratch_len = len;
 	}
 	if (value.len != 0)
 		memcpy(t->scratch, value.ptr, value.len);
+	if (tail.len != 0)
+		memcpy(t->scratch + value.len, tail.ptr, tail.len);
 	memcpy(key_copy, key.ptr, key.len);
 	k = (MDB_val){key.len, key_copy};
-	v = (MDB_val){value.len, t->scratch};
+	v = (MDB_val){len, t->scratch};
 	return from_mdb(mdb_put(t->txn, s->dbi, &k, &v, 0));
 }
 

@@ -48,9 +48,11 @@ static void mem_abort(struct store_txn *);
 static int mem_get(struct store_txn *, struct slice, struct slice *);
 static int mem_seek(struct store_txn *, struct slice, bool, struct slice *,
     struct slice *);
-static int mem_put(struct store_txn *, struct slice, struct slice);
+static int mem_put(struct store_txn *, struct slice, struct slice,
+    struct slice);
 static int mem_del(struct store_txn *, struct slice);
-static struct entry *entry_new(struct slice key, struct slice value);
+static struct entry *entry_new(struct slice key, struct slice value,
+    struct slice tail);
 static struct slice entry_key(const struct entry *);
 static struct slice entry_value(const struct entry *);
 static struct entry *entry_ref(struct entry *);
@@ -194,11 +196,12 @@ mem_seek(struct store_txn *base, struct slice from, bool after,
 }
 
 static int
-mem_put(struct store_txn *base, struct slice key, struct slice value)
+mem_put(struct store_txn *base, struct slice key, struct slice value,
+    struct slice tail)
 {
 	struct txn *t = (struct txn *)base;
 
-	t->root = node_put(t->root, entry_new(key, value));
+	t->root = node_put(t->root, entry_new(key, value, tail));
 	return 0;
 }
 
@@ -354,18 +357,20 @@ node_unref(struct node *n)
 }
 
 static struct entry *
-entry_new(struct slice key, struct slice value)
+entry_new(struct slice key, struct slice value, struct slice tail)
 {
-	struct entry *e = allocate(sizeof(*e) + key.len + value.len);
+	struct entry *e = allocate(sizeof(*e) + key.len + value.len + tail.len);
 	uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
 
-	assert(key.len <= STORE_KEY_MAX && value.len <= UINT32_MAX);
+	assert(key.len <= STORE_KEY_MAX && value.len < UINT32_MAX / 2);
 	atomic_init(&e->refs, 1);
 	e->key_len = (uint32_t)key.len;
-	e->value_len = (uint32_t)value.len;
+	e->value_len = (uint32_t)(value.len + tail.len);
 	memcpy(e->bytes, key.ptr, key.len);
 	if (value.len != 0)
 		memcpy(e->bytes + key.len, value.ptr, value.len);
+	if (tail.len != 0)
+		memcpy(e->bytes + key.len + value.len, tail.ptr, tail.len);
 	for (size_t i = 0; i < key.len; i++)
 		hash = (hash ^ e->bytes[i]) * UINT64_C(0x100000001b3);
 	/* FNV's high bits hardly see the last byte: fold them. */

@@ -478,7 +478,10 @@ same_step(struct store_txn *a, struct store_txn *b)
 	uint32_t op = rnd(10);
 
 	if (op < 4) {
+		/* Short, long, and about where the store treats them apart. */
 		value.len = rnd(20) == 0 ? rnd(sizeof(bytes)) : rnd(40);
+		if (rnd(10) == 0)
+			value.len = 1000 + rnd(80);
 		memset(bytes, (int)rnd(3), sizeof(bytes));
 		value.ptr = bytes;
 		store_put(a, key, value);
