@@ -32,3 +32,10 @@ tests_unit_conf_t_SOURCES = tests/unit/conf.c
 tests_unit_conf_t_LDADD = $(COMMON_LIBS)
 
 EXTRA_DIST += tests/lib.sh tests/run .ci/run
+EXTRA_DIST += tests/lib.sh
+
+check_PROGRAMS += tests/sim/directed.t
+tests_sim_directed_t_SOURCES = tests/sim/directed.c tests/sim/cluster.c \
+	tests/sim/cluster.h
+tests_sim_directed_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_sim_directed_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)

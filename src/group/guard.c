@@ -411,26 +411,36 @@ io_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
 	struct guard_op *op;
 	int rv;
 
-	if (g->failed)
-		return RAFT_IOERR;
-	guard_terms_snapshot(g, snapshot->index, snapshot->term);
-	if (g->receiving != COMPAT_INSTALL_SNAPSHOT)
-		return g->inner->snapshot_put(g->inner, trailing, req,
-		    snapshot, cb);
-	guard_terms_reset(g, snapshot->index);
 	op = guard_op_new(g, GUARD_OP_PUT);
 	if (op == NULL)
 		return RAFT_NOMEM;
+	op->installing = g->receiving == COMPAT_INSTALL_SNAPSHOT;
 	op->index = snapshot->index;
 	op->core.put = req;
 	op->cb.put = cb;
 	op->inner.put.data = op;
+	guard_terms_snapshot(g, snapshot->index, snapshot->term);
+	if (op->installing) {
+		guard_terms_reset(g, snapshot->index);
+	} else {
+		rv = guard_member_snapshot(g, snapshot, &op->snapshot);
+		if (rv != 0) {
+			guard_fail(g, "out of memory");
+			guard_op_free(op);
+			return rv;
+		}
+		snapshot = &op->snapshot;
+	}
+	if (g->failed)
+		return 0;
 	rv = g->inner->snapshot_put(g->inner, trailing, &op->inner.put,
 	    snapshot, put_done);
 	if (rv == 0)
 		return 0;
+	rv = check(g, rv, op->installing ?
+	    "cannot write the leader's snapshot" : NULL);
 	guard_op_free(op);
-	return check(g, rv, "cannot write the leader's snapshot");
+	return rv;
 }
 
 static void
@@ -441,21 +451,21 @@ put_done(struct raft_io_snapshot_put *req, int status)
 	struct raft_io_snapshot_put *core = op->core.put;
 	raft_io_snapshot_put_cb cb = op->cb.put;
 	raft_index index = op->index;
+	bool installing = op->installing && !g->closing &&
+	    guard_on(g, GUARD_FAILSTOP);
 
-	if (status != 0 && !g->closing && guard_on(g, GUARD_FAILSTOP))
+	if (status != 0 && installing)
 		(void)check(g, status, "cannot write the leader's snapshot");
 	if (g->failed && !g->closing)
 		return;
 	guard_op_free(op);
 	cb(core, status);
-	if (g->closing)
-		return;
-	if (g->raft->last_stored < index && guard_on(g, GUARD_FAILSTOP))
+	if (installing && g->raft->last_stored < index)
 		guard_fail(g, "cannot restore the leader's snapshot");
 	guard_observe(g);
 }
 
-/* The inner io's failure becomes the core's, and with FAILSTOP our end. */
+/* The inner io's failure is the core's, and with FAILSTOP and why our end. */
 static int
 check(struct guard *g, int rv, const char *why)
 {
@@ -583,6 +593,8 @@ guard_op_free(struct guard_op *op)
 {
 	if (op->kind == GUARD_OP_APPEND)
 		op->guard->n_appends--;
+	if (op->kind == GUARD_OP_PUT)
+		raft_configuration_close(&op->snapshot.configuration);
 	guard_op_unlink(&op->guard->ops, op);
 	free(op);
 }

@@ -39,6 +39,13 @@ void guard_member_start(struct guard *);
 void guard_member_save(struct guard *);
 /* The entry at that index is about to be replaced by the leader's. */
 void guard_member_conflict(struct guard *, raft_index);
+/*
+ * A shallow copy with the committed configuration instead of a newer one,
+ * which the core would store as if it were committed.  0 or RAFT_NOMEM;
+ * raft_configuration_close(&ret->configuration) ends it.
+ */
+int guard_member_snapshot(const struct guard *, const struct raft_snapshot *,
+    struct raft_snapshot *ret);
 bool guard_member_valid(const struct raft_buffer *);
 bool guard_member_sole_voter(const struct guard *);
 

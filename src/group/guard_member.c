@@ -121,6 +121,22 @@ guard_member_conflict(struct guard *g, raft_index index)
 	g->stats.rolled_back++;
 }
 
+int
+guard_member_snapshot(const struct guard *g, const struct raft_snapshot *s,
+    struct raft_snapshot *ret)
+{
+	const struct raft *r = g->raft;
+	const struct raft_configuration *conf = &s->configuration;
+
+	*ret = *s;
+	if (guard_on(g, GUARD_CONF) && g->committed_conf.n > 0 &&
+	    r->configuration_uncommitted_index != 0) {
+		conf = &g->committed_conf;
+		ret->configuration_index = g->committed_conf_index;
+	}
+	return conf_copy(conf, &ret->configuration);
+}
+
 bool
 guard_member_valid(const struct raft_buffer *buf)
 {

@@ -13,6 +13,8 @@ struct guard_op {
 	struct guard_op *prev, *next; /* newest first */
 	enum guard_op_kind kind;
 	raft_index index; /* append: first entry; put: the snapshot's */
+	bool installing;  /* put: the leader's, not our own */
+	struct raft_snapshot snapshot; /* put: see guard_member_snapshot() */
 	union {
 		struct raft_io_append append;
 		struct raft_io_send send;
