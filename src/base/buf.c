@@ -158,7 +158,7 @@ reserve(struct buf *b, size_t len)
 		return true;
 	cap = b->cap < CAP_FIRST ? CAP_FIRST : b->cap;
 	while (cap - b->len < len)
-		cap = cap > b->max / 2 ? b->len + len : cap * 2;
+		cap = cap > b->max / 2 ? b->max : cap * 2;
 	ptr = realloc(b->ptr, cap);
 	if (ptr == NULL) {
 		b->error = -ENOMEM;
