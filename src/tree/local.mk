@@ -1,0 +1,9 @@
+libgovfs_a_SOURCES += \
+	src/tree/attrs.c \
+	src/tree/check.c \
+	src/tree/content.c \
+	src/tree/meta.c \
+	src/tree/names.c \
+	src/tree/nodes.c \
+	src/tree/schema.c src/tree/schema.h \
+	src/tree/tree.h

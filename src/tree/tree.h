@@ -2,8 +2,9 @@
  * tree.h: nodes, names, contents and attributes as keys and values.
  *
  * Pure functions of a store transaction.  schema.c alone knows the keys; the
- * machine alone decides; everybody else only reads.  A struct dirent's name is
- * copied; slices are borrowed as store.h says.
+ * machine alone decides; everybody else only reads.  Slices handed out are
+ * borrowed as store.h says: until the next change in the transaction, so none
+ * of them may be an argument of a function here that puts or deletes.
  */
 #ifndef TREE_TREE_H
 #define TREE_TREE_H
@@ -13,6 +14,13 @@
 
 #define TREE_ROOT UINT64_C(1)
 
+/* What only a change of the tree's settings may alter: replicated. */
+struct tree_settings {
+	uint64_t max_file;    /* bytes of one file */
+	uint64_t tree_bytes;  /* quota */
+	uint64_t tree_inodes; /* quota */
+};
+
 /* Replicated facts about the whole tree. */
 struct tree_meta {
 	uint64_t rev;		/* commits so far */
@@ -20,6 +28,7 @@ struct tree_meta {
 	uint64_t next_range;	/* ordinal of the next session's inode range */
 	uint64_t n_inodes;	/* nodes in the tree, root included */
 	uint64_t bytes;		/* content, link targets */
+	struct tree_settings settings;
 	uint32_t level;		/* of the vocabulary in use */
 };
 bool tree_meta_get(struct store_txn *, struct tree_meta *ret); /* false: no tree */
@@ -75,6 +84,9 @@ void tree_xattr_put(struct store_txn *, uint64_t ino, struct slice name,
 void tree_xattr_del(struct store_txn *, uint64_t ino, struct slice name);
 bool tree_xattr_next(struct store_txn *, uint64_t ino, struct slice after,
     struct slice *ret_name, struct slice *ret_value);
+
+/* Names between the root (0) and a directory; LIMIT_DEPTH + 1: too many. */
+unsigned tree_depth(struct store_txn *, uint64_t dir);
 
 /* Walks an absolute or relative path from the root, no symlinks followed.
  * Returns the inode number, 0 if there is no such name. */
