@@ -10,8 +10,19 @@
 
 #include <sys/types.h>
 
+#include <errno.h>
+
 #include "base/limits.h"
 #include "base/slice.h"
+
+/*
+ * Two refusals that no caller of a system call gets to see; such a command was
+ * not applied and never will be.  The first: its session is unknown or ended;
+ * its proposer opens a new one and asks again.  The second: its seq lies below
+ * done_below (it has been answered) or LIMIT_WINDOW or more above it.
+ */
+#define OUTCOME_ESESSION EKEYREJECTED
+#define OUTCOME_EWINDOW EKEYEXPIRED
 
 /* A node's attributes: what stat(2) shows, equal on all hosts (CONTRACT F7). */
 struct attr {

@@ -1,0 +1,8 @@
+libgovfs_a_SOURCES += \
+	src/machine/attr.c \
+	src/machine/dir.c \
+	src/machine/file.c \
+	src/machine/machine.c src/machine/machine.h \
+	src/machine/rename.c \
+	src/machine/session.c \
+	src/machine/step.c src/machine/step.h

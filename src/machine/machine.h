@@ -15,18 +15,17 @@
 #include "command/outcome.h"
 #include "store/store.h"
 
-/* What only a change of the tree's settings may alter; replicated later. */
-struct machine_settings {
-	uint64_t max_file;    /* bytes of one file */
-	uint64_t tree_bytes;  /* quota */
-	uint64_t tree_inodes; /* quota */
-};
-
 /*
  * Applies one command inside a write transaction.  time_ns is the entry's time
  * plus the command's position in it.  On return ret is filled; the caller owns
  * it (outcome_fini).  A retry (same session and seq) returns the kept outcome's
- * err, rev, ino, value and attr, without changes.
+ * err, rev, ino, value and attr, without changes.  OUTCOME_ESESSION and
+ * OUTCOME_EWINDOW (command/outcome.h) refuse what must not be applied again.
+ *
+ * A noop with session 0 is nobody's and always succeeds.  session_open answers
+ * value = the base of a range of inode numbers: value + 1 ... value + 2^32 - 1
+ * are the session's.  The outcome of the very first command also carries the
+ * changes of formatting the tree, at revision 1, before its own.
  */
 void machine_apply(struct store_txn *, const struct command *,
     uint64_t time_ns, struct outcome *ret);

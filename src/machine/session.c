@@ -1,0 +1,287 @@
+/*
+ * session.c: exactly once.
+ *
+ * Each host has at most one session; a new one ends the one before.  Of a
+ * session every outcome is kept from done_below on, so that a command that
+ * comes again is answered and not applied.  Ended ids are remembered with the
+ * host: a session_open that was under way for long must not bring one back.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "machine/machine.h"
+#include "machine/step.h"
+#include "tree/schema.h"
+
+enum {
+	ENDED_MAX = 16, /* no leader delays a host's command over so many */
+	RANGE_BITS = 32,
+	SESSION_LEN = 3 * 8 + 2 + LIMIT_NAME,
+	HOST_LEN = 8 + 1 + ENDED_MAX * 8,
+	OUTCOME_LEN = 4 + 3 * 8 + 8 + SCHEMA_ATTR_LEN,
+};
+
+struct host {
+	uint64_t session;	   /* 0: none now */
+	uint8_t n_ended;
+	uint64_t ended[ENDED_MAX]; /* oldest first */
+};
+
+static bool session_get(struct step *, uint64_t id, struct machine_session *);
+static void session_put(struct step *, const struct machine_session *);
+static void host_get(struct step *, uint64_t id, struct host *ret);
+static void host_put(struct step *, uint64_t id, const struct host *);
+static bool host_has_ended(const struct host *, uint64_t session);
+static bool outcome_get(struct step *);
+static void outcome_put(struct step *);
+static void outcomes_del(struct step *, uint64_t session, uint64_t below);
+
+int
+session_begin(struct step *s)
+{
+	const struct command *c = s->c;
+	struct machine_session session, old;
+	struct host host;
+
+	if (c->node == 0)
+		return step_refuse(s, -EINVAL, "a session needs an id");
+	if (session_get(s, c->node, &session)) {
+		if (session.host != c->stamp.host)
+			return step_refuse(s, -EINVAL,
+			    "the session is another host's");
+		s->out->value = session.range << RANGE_BITS;
+		return 0;
+	}
+	host_get(s, c->stamp.host, &host);
+	if (host_has_ended(&host, c->node))
+		return step_refuse(s, -OUTCOME_ESESSION,
+		    "the session has ended");
+	if (s->meta.next_range > UINT32_MAX)
+		return step_refuse(s, -ENOSPC, "no inode numbers are left");
+	if (session_get(s, host.session, &old)) {
+		session_end(s, &old);
+		host_get(s, c->stamp.host, &host);
+	}
+	session = (struct machine_session){
+		.id = c->node, .host = c->stamp.host,
+		.range = s->meta.next_range++, .done_below = 1,
+		.name = c->name,
+	};
+	host.session = c->node;
+	session_put(s, &session);
+	host_put(s, c->stamp.host, &host);
+	s->meta_changed = true;
+	s->out->value = session.range << RANGE_BITS;
+	return 0;
+}
+
+void
+session_end(struct step *s, struct machine_session *session)
+{
+	struct host host;
+	struct key k;
+
+	outcomes_del(s, session->id, UINT64_MAX);
+	store_del(s->txn, schema_prefix(&k, FAMILY_SESSION, 1, session->id,
+	    0));
+	host_get(s, session->host, &host);
+	if (host.n_ended == ENDED_MAX) {
+		memmove(host.ended, host.ended + 1,
+		    (ENDED_MAX - 1) * sizeof(host.ended[0]));
+		host.n_ended--;
+	}
+	host.ended[host.n_ended++] = session->id;
+	host.session = 0;
+	host_put(s, session->host, &host);
+}
+
+enum session_entry
+session_enter(struct step *s, struct machine_session *session)
+{
+	const struct stamp *st = &s->c->stamp;
+	uint64_t done_below;
+
+	if (st->session == 0 || !session_get(s, st->session, session)) {
+		s->out->err = step_refuse(s, -OUTCOME_ESESSION,
+		    "the session is unknown or has ended");
+		return SESSION_REFUSED;
+	}
+	done_below = st->done_below > session->done_below ? st->done_below :
+	    session->done_below;
+	if (st->seq < done_below || st->seq - done_below >= LIMIT_WINDOW) {
+		s->out->err = step_refuse(s, -OUTCOME_EWINDOW,
+		    "the command was answered long ago");
+		return SESSION_REFUSED;
+	}
+	if (outcome_get(s))
+		return SESSION_ANSWERED;
+	s->range = session->range << RANGE_BITS;
+	return SESSION_NEW;
+}
+
+void
+session_leave(struct step *s, struct machine_session *session)
+{
+	const struct stamp *st = &s->c->stamp;
+	uint8_t name[LIMIT_NAME];
+
+	if (st->done_below > session->done_below) {
+		/* The command's own changes have ended what was borrowed. */
+		if (!session_get(s, st->session, session))
+			return;
+		memcpy(name, session->name.ptr, session->name.len);
+		session->name.ptr = name;
+		outcomes_del(s, session->id, st->done_below);
+		session->done_below = st->done_below;
+		session_put(s, session);
+	}
+	outcome_put(s);
+}
+
+static bool
+session_get(struct step *s, uint64_t id, struct machine_session *ret)
+{
+	struct machine_session session = {.id = id};
+	struct slice value;
+	struct reader r;
+	struct key k;
+
+	if (!store_get(s->txn, schema_prefix(&k, FAMILY_SESSION, 1, id, 0),
+	    &value))
+		return false;
+	reader_init(&r, value);
+	session.host = reader_u64(&r);
+	session.range = reader_u64(&r);
+	session.done_below = reader_u64(&r);
+	session.name = reader_slice16(&r, LIMIT_NAME);
+	if (!reader_done(&r))
+		return false;
+	*ret = session;
+	return true;
+}
+
+static void
+session_put(struct step *s, const struct machine_session *session)
+{
+	uint8_t bytes[SESSION_LEN];
+	struct buf b = schema_value(bytes, sizeof(bytes));
+	struct key k;
+
+	buf_u64(&b, session->host);
+	buf_u64(&b, session->range);
+	buf_u64(&b, session->done_below);
+	buf_slice16(&b, session->name);
+	assert(buf_error(&b) == 0);
+	store_put(s->txn, schema_prefix(&k, FAMILY_SESSION, 1, session->id, 0),
+	    buf_slice(&b));
+}
+
+static void
+host_get(struct step *s, uint64_t id, struct host *ret)
+{
+	struct host host = {0};
+	struct slice value;
+	struct reader r;
+	struct key k;
+
+	*ret = host;
+	if (!store_get(s->txn, schema_prefix(&k, FAMILY_HOST, 1, id, 0),
+	    &value))
+		return;
+	reader_init(&r, value);
+	host.session = reader_u64(&r);
+	host.n_ended = reader_u8(&r);
+	if (host.n_ended > ENDED_MAX)
+		return;
+	for (unsigned i = 0; i < host.n_ended; i++)
+		host.ended[i] = reader_u64(&r);
+	if (reader_done(&r))
+		*ret = host;
+}
+
+static void
+host_put(struct step *s, uint64_t id, const struct host *host)
+{
+	uint8_t bytes[HOST_LEN];
+	struct buf b = schema_value(bytes, sizeof(bytes));
+	struct key k;
+
+	buf_u64(&b, host->session);
+	buf_u8(&b, host->n_ended);
+	for (unsigned i = 0; i < host->n_ended; i++)
+		buf_u64(&b, host->ended[i]);
+	assert(buf_error(&b) == 0);
+	store_put(s->txn, schema_prefix(&k, FAMILY_HOST, 1, id, 0),
+	    buf_slice(&b));
+}
+
+static bool
+host_has_ended(const struct host *host, uint64_t session)
+{
+	for (unsigned i = 0; i < host->n_ended; i++) {
+		if (host->ended[i] == session)
+			return true;
+	}
+	return false;
+}
+
+static bool
+outcome_get(struct step *s)
+{
+	struct outcome *out = s->out;
+	struct slice value;
+	struct reader r;
+	struct key k;
+
+	if (!store_get(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2,
+	    s->c->stamp.session, s->c->stamp.seq), &value))
+		return false;
+	reader_init(&r, value);
+	out->err = -(int)reader_u32(&r);
+	out->rev = reader_u64(&r);
+	out->ino = reader_u64(&r);
+	out->value = reader_u64(&r);
+	out->attr.ino = reader_u64(&r);
+	if (out->attr.ino != 0)
+		schema_attr_get(&r, &out->attr);
+	return true;
+}
+
+static void
+outcome_put(struct step *s)
+{
+	const struct outcome *out = s->out;
+	uint8_t bytes[OUTCOME_LEN];
+	struct buf b = schema_value(bytes, sizeof(bytes));
+	struct key k;
+
+	buf_u32(&b, (uint32_t)-out->err);
+	buf_u64(&b, s->changed ? s->rev : out->rev);
+	buf_u64(&b, out->ino);
+	buf_u64(&b, out->value);
+	buf_u64(&b, out->attr.ino);
+	if (out->attr.ino != 0)
+		schema_attr_put(&b, &out->attr);
+	assert(buf_error(&b) == 0);
+	store_put(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2,
+	    s->c->stamp.session, s->c->stamp.seq), buf_slice(&b));
+}
+
+static void
+outcomes_del(struct step *s, uint64_t session, uint64_t below)
+{
+	struct slice key, value;
+	uint64_t of, seq;
+	struct key k;
+
+	while (store_seek(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 1, session,
+	    0), false, &key, &value)) {
+		if (!schema_parse(key, FAMILY_OUTCOME, &of, &seq, NULL) ||
+		    of != session || seq >= below)
+			return;
+		store_del(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2, session,
+		    seq));
+	}
+}
