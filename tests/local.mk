@@ -39,3 +39,6 @@ tests_sim_directed_t_SOURCES = tests/sim/directed.c tests/sim/cluster.c \
 	tests/sim/cluster.h
 tests_sim_directed_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_sim_directed_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
+check_PROGRAMS += tests/unit/engine.t
+tests_unit_engine_t_SOURCES = tests/unit/engine.c
+tests_unit_engine_t_LDADD = $(COMMON_LIBS)

@@ -58,6 +58,7 @@ struct engine_req {
 	/* outcome is borrowed.  err -ETIMEDOUT: unknown (CONTRACT O5). */
 	void (*done)(struct engine_req *, const struct outcome *);
 	void *engine_data;	/* the backend's */
+	void *session_data;	/* the session's, while it is under way */
 	uint64_t submitted_ns;	/* the backend's */
 };
 
@@ -115,6 +116,8 @@ bool engine_writable(struct engine *);	  /* submit would not say EROFS */
 /* What the others should know of this host: revision replayed to its kernel. */
 void engine_report_replayed(struct engine *, uint64_t rev);
 void engine_subscribe(struct engine *, struct engine_subscriber *);
+/* Never inside a callback of a subscriber.  One not subscribed is fine. */
+void engine_unsubscribe(struct engine *, struct engine_subscriber *);
 /* Ends everything under way (leadership is handed over first); then cb. */
 void engine_stop(struct engine *, void (*cb)(void *), void *arg);
 void engine_free(struct engine *); /* after cb; NULL is fine */

@@ -15,5 +15,7 @@ int engine_local_open(uv_loop_t *, struct store * /* takes */,
     unsigned delay_ms, struct engine **ret);
 /* A command of another host: applied in order, published as remote. */
 void engine_local_remote(struct engine *, const struct command *);
+/* Pretends that the leader is lost or back; READONLY and LOST refuse. */
+void engine_local_set_health(struct engine *, enum engine_health);
 
 #endif

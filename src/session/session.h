@@ -13,12 +13,18 @@
 struct session;
 
 int session_open(struct engine *, struct session **ret);
+/* Before engine_free(), never inside a done.  Requests still waiting for a
+ * session get -EROFS; those under way are answered by the engine alone. */
 void session_close(struct session *); /* NULL is fine */
 
 /*
  * Stamps the request (session, seq, done_below, host) and submits it.  The
  * caller has filled kind, fields and the credentials.  Requests made before the
  * session exists wait for it, bounded as engine_submit() is.  0, -EROFS, -EAGAIN.
+ *
+ * A session that the cluster has ended is opened anew and its requests go into
+ * the new one, except those that carry an inode number of the old range: -ESTALE,
+ * nothing was changed.
  */
 int session_submit(struct session *, struct engine_req *);
 bool session_withdraw(struct session *, struct engine_req *);
