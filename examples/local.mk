@@ -1,1 +1,17 @@
-EXTRA_DIST += examples/build examples/cluster examples/deps examples/quickstart
+EXTRA_DIST += examples/build examples/cluster examples/deps examples/gov.bash \
+	examples/govfs.service.in examples/quickstart
+
+systemdsystemunit_DATA = examples/govfs.service
+CLEANFILES += examples/govfs.service
+
+examples/govfs.service: examples/govfs.service.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) examples && sed 's|@sbindir[@]|$(sbindir)|' \
+	    '$(srcdir)/examples/govfs.service.in' > $@
+
+install-data-local:
+	$(MKDIR_P) '$(DESTDIR)$(datadir)/bash-completion/completions'
+	$(INSTALL_DATA) '$(srcdir)/examples/gov.bash' \
+	    '$(DESTDIR)$(datadir)/bash-completion/completions/gov'
+
+uninstall-local:
+	rm -f '$(DESTDIR)$(datadir)/bash-completion/completions/gov'

@@ -38,19 +38,19 @@ result() {
 
 # ok DESCRIPTION COMMAND...: the command succeeds
 ok() {
-	local text=$1 status=0
+	local tap_text=$1 status=0
 	shift
 	"$@" || status=$?
-	result "$status" "$text"
+	result "$status" "$tap_text"
 	[ "$status" = 0 ] || diag "exit code $status: $*"
 }
 
 # nok DESCRIPTION COMMAND...: it fails
 nok() {
-	local text=$1 status=1
+	local tap_text=$1 status=1
 	shift
 	"$@" || status=0
-	result "$status" "$text"
+	result "$status" "$tap_text"
 	[ "$status" = 0 ] || diag "it should have failed: $*"
 }
 
@@ -75,10 +75,10 @@ want: $2"
 
 # exits CODE DESCRIPTION COMMAND...: the command's exit code
 exits() {
-	local want=$1 text=$2 status=0
+	local want=$1 tap_text=$2 status=0
 	shift 2
 	"$@" || status=$?
-	is "$status" "$want" "$text"
+	is "$status" "$want" "$tap_text"
 }
 
 skip() { tap_n=$((tap_n + 1)); printf 'ok %d - # SKIP %s\n' "$tap_n" "$*"; }

@@ -1,6 +1,6 @@
 # Programs are check_PROGRAMS, scripts check_SCRIPTS; all speak TAP.  A script
 # finds the sources by $srcdir and the programs by $builddir.
-check_SCRIPTS = tests/sources.t
+check_SCRIPTS = tests/docs.t tests/sources.t
 EXTRA_DIST += $(check_SCRIPTS)
 
 check-programs: $(check_PROGRAMS)

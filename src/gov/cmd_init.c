@@ -19,6 +19,8 @@
 #include "gov/gov.h"
 
 static int	init_run(const struct gov_args *);
+static bool	wants_conf(const struct gov_args *);
+static const char *conf_path(const struct gov_args *);
 static int	identity_from(const struct gov_args *, struct identity *);
 static int	conf_write(const struct gov_args *, const char *,
 		    struct identity *, bool *);
@@ -53,7 +55,7 @@ static int
 init_run(const struct gov_args *args)
 {
 	const char *state = args->state ? args->state : GOV_STATE_DEFAULT;
-	const char *path = args->value[OPT_CONF];
+	const char *path = conf_path(args);
 	struct identity id;
 	bool made = false;
 	int err, code;
@@ -78,6 +80,24 @@ init_run(const struct gov_args *args)
 	return code;
 }
 
+static bool
+wants_conf(const struct gov_args *args)
+{
+	return args->value[OPT_NAME] != NULL ||
+	    args->value[OPT_LISTEN] != NULL || args->value[OPT_MEMBERS] != NULL;
+}
+
+/* The host of this machine is configured where its daemon looks; one that
+ * lives elsewhere is not. */
+static const char *
+conf_path(const struct gov_args *args)
+{
+	if (args->value[OPT_CONF] == NULL && args->state == NULL &&
+	    wants_conf(args))
+		return CONF_DEFAULT_PATH;
+	return args->value[OPT_CONF];
+}
+
 /* What is left zero will be chosen at random. */
 static int
 identity_from(const struct gov_args *args, struct identity *ret)
@@ -86,9 +106,7 @@ identity_from(const struct gov_args *args, struct identity *ret)
 	const char *member = args->value[OPT_ID];
 
 	*ret = (struct identity){ 0 };
-	if (args->value[OPT_CONF] == NULL && (args->value[OPT_NAME] != NULL ||
-	    args->value[OPT_LISTEN] != NULL ||
-	    args->value[OPT_MEMBERS] != NULL))
+	if (conf_path(args) == NULL && wants_conf(args))
 		return gov_usage("--name, --listen and --members go into a "
 		    "configuration: say -c FILE");
 	if (cluster != NULL &&
@@ -152,6 +170,8 @@ conf_write(const struct gov_args *args, const char *path, struct identity *id,
 	int fd, err;
 	FILE *f;
 
+	if (strcmp(path, CONF_DEFAULT_PATH) == 0)
+		mkdir("/etc/govfs", 0755);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd == -1 && errno == EEXIST) {
 		fprintf(stderr, "gov: %s is kept as it is\n", path);

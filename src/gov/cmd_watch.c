@@ -188,7 +188,9 @@ found_take(struct watch *w, const char *path)
 static void
 print_event(struct watch *w, uint32_t mask, const char *path)
 {
-	const char *name = inotifytools_event_to_str(mask);
+	/* "CLOSE_WRITE,CLOSE", the library would say. */
+	const char *name = mask & IN_CLOSE_WRITE ? "CLOSE_WRITE" :
+	    inotifytools_event_to_str(mask);
 	uint64_t rev = 0;
 	bool known = gov_file_rev(path, &rev) == 0;
 	json_t *obj;
