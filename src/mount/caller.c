@@ -1,0 +1,214 @@
+/*
+ * caller.c: what /proc tells about the process behind a request.
+ *
+ * Only files whose reading never touches the caller's memory or our own mount:
+ * status, stat and fdinfo, and the text of links in fd (never their targets).
+ * A caller in another pid namespace has pid 0: nothing is known about it.
+ */
+#include "config.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mount/mount_internal.h"
+
+#define PF_EXITING 0x00000004 /* include/linux/sched.h */
+
+static bool
+slurp(int dirfd, const char *path, char *buf, size_t size)
+{
+	int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, buf, size - 1);
+	close(fd);
+	if (n < 0)
+		return false;
+	buf[n] = '\0';
+	return true;
+}
+
+static bool
+slurp_proc(pid_t pid, const char *file, char *buf, size_t size)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
+	return pid > 0 && slurp(AT_FDCWD, path, buf, size);
+}
+
+void
+caller_credentials(fuse_req_t req, struct credentials *ret)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	gid_t groups[LIMIT_GROUPS];
+	int n;
+
+	ret->uid = ctx->uid;
+	ret->gid = ctx->gid;
+	ret->n_groups = 0;
+	if (ctx->uid == 0)
+		return; /* asked for nothing that groups would grant */
+	n = fuse_req_getgroups(req, LIMIT_GROUPS, groups);
+	for (int i = 0; i < n && i < LIMIT_GROUPS; i++)
+		ret->groups[ret->n_groups++] = groups[i];
+}
+
+void
+caller_stamp(const struct credentials *cred, struct stamp *ret)
+{
+	ret->uid = cred->uid;
+	ret->gid = cred->gid;
+	ret->privileged = cred->uid == 0;
+	ret->n_groups = cred->n_groups;
+	memcpy(ret->groups, cred->groups, sizeof ret->groups);
+}
+
+pid_t
+caller_process(pid_t tid)
+{
+	char status[512], *at;
+
+	if (!slurp_proc(tid, "status", status, sizeof status))
+		return tid;
+	at = strstr(status, "\nTgid:");
+	return at == NULL ? tid : (pid_t)strtol(at + 6, NULL, 10);
+}
+
+bool
+caller_killed(pid_t tid)
+{
+	char status[4096], *at;
+	uint64_t kill_bit = UINT64_C(1) << (SIGKILL - 1);
+
+	if (!slurp_proc(tid, "status", status, sizeof status))
+		return tid > 0; /* gone already */
+	for (const char *key = "\nSigPnd:";; key = "\nShdPnd:") {
+		at = strstr(status, key);
+		if (at != NULL && (strtoull(at + 8, NULL, 16) & kill_bit) != 0)
+			return true;
+		if (key[1] == 'S' && key[2] == 'h')
+			return false;
+	}
+}
+
+bool
+caller_dying(pid_t tid)
+{
+	char stat[1024], *at;
+	unsigned long flags = 0;
+	long code = 0;
+
+	if (!slurp_proc(tid, "stat", stat, sizeof stat))
+		return false;
+	at = strrchr(stat, ')'); /* comm may hold anything */
+	if (at == NULL)
+		return false;
+	/* proc(5): flags is field 9, exit_code field 52; state is field 3. */
+	at += 2;
+	for (int field = 3; *at != '\0' && field <= 52; field++) {
+		if (field == 9)
+			flags = strtoul(at, NULL, 10);
+		if (field == 52)
+			code = strtol(at, NULL, 10);
+		while (*at != '\0' && *at != ' ')
+			at++;
+		while (*at == ' ')
+			at++;
+	}
+	return (flags & PF_EXITING) != 0 && (code & 0x7f) != 0;
+}
+
+bool
+caller_alive(pid_t pid)
+{
+	return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+}
+
+/* Does /proc/PID/fdinfo/N describe a writable descriptor of the node? */
+static bool
+describes(int fdinfo, const char *number, uint64_t ino)
+{
+	char text[512], *at;
+	unsigned long flags;
+
+	if (!slurp(fdinfo, number, text, sizeof text))
+		return false;
+	at = strstr(text, "ino:");
+	if (at == NULL || strtoull(at + 4, NULL, 10) != ino)
+		return false;
+	at = strstr(text, "flags:");
+	if (at == NULL)
+		return false;
+	flags = strtoul(at + 6, NULL, 8);
+	return (flags & O_ACCMODE) != O_RDONLY && (flags & O_PATH) == 0;
+}
+
+/*
+ * The text of a link in fd is the path the file was opened by; comparing its
+ * last component spares us an fdinfo for every other file.
+ */
+static bool
+may_be(int fd, const char *number, const char *name)
+{
+	char path[LIMIT_PATH], *last;
+	ssize_t n;
+
+	if (name == NULL)
+		return true;
+	n = readlinkat(fd, number, path, sizeof path - 1);
+	if (n < 0)
+		return false;
+	path[n] = '\0';
+	last = strrchr(path, '/');
+	if (last == NULL)
+		return false; /* a pipe, a socket */
+	return strncmp(last + 1, name, strlen(name)) == 0;
+}
+
+int
+caller_descriptors(pid_t pid, uint64_t ino, const char *name)
+{
+	char path[64];
+	struct dirent *e;
+	int fdinfo, n = 0, seen = 0;
+	DIR *dir;
+
+	if (pid <= 0)
+		return -1;
+	snprintf(path, sizeof path, "/proc/%d/fdinfo", (int)pid);
+	fdinfo = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fdinfo < 0)
+		return errno == ENOENT ? 0 : -1;
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (dir == NULL) {
+		close(fdinfo);
+		return -1;
+	}
+	while ((e = readdir(dir)) != NULL) {
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+		if (++seen > LIMIT_FDINFO) {
+			n = -1;
+			break;
+		}
+		if (may_be(dirfd(dir), e->d_name, name) &&
+		    describes(fdinfo, e->d_name, ino))
+			n++;
+	}
+	closedir(dir);
+	close(fdinfo);
+	return n;
+}

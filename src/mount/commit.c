@@ -1,0 +1,466 @@
+/*
+ * commit.c: from a draft to a commit.
+ *
+ * close(2) commits, but not every FLUSH is the last close: shells dup2 and
+ * close, children inherit and exit.  The rule (CONTRACT F2): a draft commits
+ * when neither the flushing process nor the opener has another descriptor of
+ * this handle; a writer killed by a signal commits nothing; fsync always
+ * commits; RELEASE is the safety net.
+ *
+ * A file not born yet (created for writing without O_EXCL) is born by its first
+ * commit: name, attributes and content in one revision.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "mount/mount_internal.h"
+
+static bool needed(const struct handle *);
+static void start(struct mount *, struct handle *);
+static void fill_birth(struct mount *, struct pending *, struct handle *);
+static void fill_write(struct mount *, struct pending *, struct handle *);
+static void take_draft(struct mount *, struct pending *, struct handle *);
+static void finish(struct pending *, const struct outcome *);
+static void committed(struct mount *, struct pending *,
+    const struct outcome *);
+static void failed(struct mount *, struct pending *, int err);
+static void restore_draft(struct mount *, struct pending *, struct handle *);
+static void answer(struct mount *, struct handle *, int err);
+static void wait_for(struct handle *, fuse_req_t, bool again);
+static void drop_draft(struct mount *, struct handle *);
+static void gone(struct mount *, struct handle *);
+
+enum flush_verdict { FLUSH_COMMIT, FLUSH_DEFER, FLUSH_DROP };
+
+/* Descriptors of this very handle that a process still has open. */
+static bool
+still_open(struct mount *m, struct handle *h, pid_t process)
+{
+	struct handle *other;
+	struct store_txn *t;
+	uint64_t dir;
+	char name[LIMIT_NAME + 1];
+	int n, others = 0;
+	bool named;
+
+	t = mount_view(m);
+	named = kview_name_of(m->kview, t, h->ino, &dir, name);
+	store_abort(t);
+	/* A link's text has the name it was opened by: only one can be it. */
+	if (h->node->own_attr && h->node->attr.nlink != 1)
+		named = false;
+	n = caller_descriptors(process, h->ino, named ? name : NULL);
+	DL_FOREACH (h->node->handles, other)
+		if (other != h && other->writes && other->opener == process &&
+		    !other->released)
+			others++;
+	return n > others;
+}
+
+static enum flush_verdict
+flush_verdict(struct mount *m, struct handle *h, pid_t tid)
+{
+	pid_t process;
+
+	if (tid <= 0)
+		return FLUSH_COMMIT; /* of another pid namespace */
+	process = caller_process(tid);
+	if (caller_dying(tid))
+		return process == h->opener || !caller_alive(h->opener)
+		    ? FLUSH_DROP
+		    : FLUSH_DEFER;
+	if (still_open(m, h, process))
+		return FLUSH_DEFER;
+	if (h->opener != process && still_open(m, h, h->opener))
+		return FLUSH_DEFER;
+	return FLUSH_COMMIT;
+}
+
+void
+commit_flush(struct mount *m, fuse_req_t req, struct handle *h)
+{
+	if (h->stale) {
+		reply_errno(req, -ESTALE);
+		return;
+	}
+	if (h->commit == NULL && !needed(h)) {
+		reply_errno(req, 0);
+		return;
+	}
+	switch (flush_verdict(m, h, fuse_req_ctx(req)->pid)) {
+	case FLUSH_DROP:
+		drop_draft(m, h);
+		h->refused = true;
+		reply_errno(req, 0);
+		return;
+	case FLUSH_DEFER:
+		reply_errno(req, 0);
+		return;
+	case FLUSH_COMMIT:
+		wait_for(h, req, true);
+		if (h->commit == NULL)
+			start(m, h);
+	}
+}
+
+void
+commit_sync(struct mount *m, fuse_req_t req, struct handle *h)
+{
+	if (h->stale) {
+		reply_errno(req, -ESTALE);
+		return;
+	}
+	if (h->commit == NULL && !needed(h)) {
+		reply_errno(req, 0);
+		return;
+	}
+	wait_for(h, req, true);
+	if (h->commit == NULL)
+		start(m, h);
+}
+
+void
+commit_released(struct mount *m, struct handle *h)
+{
+	h->released = true;
+	if (h->commit != NULL)
+		return; /* freed when it ends */
+	if (needed(h) && !h->refused && !h->stale &&
+	    caller_alive(h->opener)) {
+		log_debug("mount: inode %llu: committed at its release",
+		    (unsigned long long)h->ino);
+		start(m, h);
+		return;
+	}
+	gone(m, h);
+}
+
+/* The handle's end.  Nobody will bear an unborn node without handles. */
+static void
+gone(struct mount *m, struct handle *h)
+{
+	struct knode *node = h->node;
+	struct birth *birth = node->birth;
+
+	if (node->n_handles == 1 && node->unborn && !node->birthing) {
+		if (birth != NULL)
+			replay_reconcile(m->replay, birth->dir,
+			    slice_str(birth->name), true);
+		free(birth);
+		node->birth = NULL;
+		node->attr.nlink = 0;
+		handle_free(m, h);
+		replay_pump(m->replay);
+		return;
+	}
+	handle_free(m, h);
+}
+
+static bool
+needed(const struct handle *h)
+{
+	return h->writes && (h->dirty ||
+	    (h->node->unborn && !h->node->birthing && h->creator));
+}
+
+static void
+wait_for(struct handle *h, fuse_req_t req, bool again)
+{
+	struct flusher *f = calloc(1, sizeof *f);
+
+	assert(f != NULL);
+	f->req = req;
+	f->again = again && h->commit != NULL;
+	LL_APPEND(h->flushers, f);
+}
+
+/* K has no such file any more: the draft lives as long as its handle. */
+static bool
+dead(const struct handle *h)
+{
+	return h->node->own_attr && h->node->attr.nlink == 0 &&
+	    h->node->alias == 0;
+}
+
+static void
+start(struct mount *m, struct handle *h)
+{
+	struct pending *p;
+
+	assert(h->commit == NULL);
+	if (dead(h) || (h->node->unborn && h->node->displaced &&
+	    h->node->birth == NULL)) {
+		answer(m, h, 0);
+		return;
+	}
+	p = pending_new(m, NULL, COMMAND_write, finish);
+	p->handle = h;
+	p->ino = h->ino;
+	p->draft_generation = h->generation_of_draft;
+	h->commit = p;
+	if (h->node->unborn && !h->node->birthing)
+		fill_birth(m, p, h);
+	else
+		fill_write(m, p, h);
+	take_draft(m, p, h);
+	pending_submit(p, &h->cred);
+}
+
+static void
+fill_times(struct command *c, const struct handle *h, const struct knode *node)
+{
+	const struct birth *birth = node->birth;
+
+	if (h->keep_times) {
+		c->flags |= WRITE_KEEP_MTIME;
+		c->atime_ns = h->atime_ns;
+		c->mtime_ns = h->mtime_ns;
+	} else if (node->unborn && birth != NULL && birth->explicit_times) {
+		c->flags |= WRITE_KEEP_MTIME;
+		c->atime_ns = node->attr.atime_ns;
+		c->mtime_ns = node->attr.mtime_ns;
+	}
+}
+
+static void
+fill_birth(struct mount *m, struct pending *p, struct handle *h)
+{
+	struct command *c = &p->ereq.command;
+	struct knode *node = h->node;
+	struct birth *birth = node->birth;
+
+	c->kind = COMMAND_birth;
+	c->dir = p->parent = birth->dir;
+	pending_name(p, birth->name, NULL);
+	/* A displaced node's number stays dead in this kernel. */
+	c->ino = node->displaced ? session_new_ino(m->conf.session)
+				 : node->ino;
+	c->mode = node->attr.mode;
+	c->uid = node->attr.uid;
+	c->gid = node->attr.gid;
+	c->flags = h->append && !h->whole ? BIRTH_APPEND : 0;
+	fill_times(c, h, node);
+	node->birthing = true;
+	p->node = node;
+}
+
+static void
+fill_write(struct mount *m, struct pending *p, struct handle *h)
+{
+	struct command *c = &p->ereq.command;
+
+	c->kind = h->append && !h->whole ? COMMAND_append : COMMAND_write;
+	c->node = h->node->alias != 0 ? h->node->alias : h->ino;
+	if (h->creator)
+		c->flags |= WRITE_CREATOR;
+	if (h->expects || h->has_read) {
+		c->flags |= WRITE_EXPECT;
+		c->expect = h->expects ? h->expect_rev : h->base_rev;
+	}
+	fill_times(c, h, h->node);
+}
+
+/*
+ * The draft becomes a version on its way: reads show it, and the next write
+ * begins a new draft from it.
+ */
+static void
+take_draft(struct mount *m, struct pending *p, struct handle *h)
+{
+	struct version *v = version_new(h->draft.ptr, h->draft.len);
+
+	p->ereq.command.data = slice_of(v->bytes, v->size);
+	p->version = v;
+	p->counted_dirty = h->dirty;
+	m->drafts_bytes -= h->draft.len;
+	buf_init(&h->draft, LIMIT_FILE_MAX);
+	if (p->ereq.command.kind != COMMAND_append &&
+	    !(h->append && !h->whole)) {
+		version_drop(h->pin);
+		h->pin = v;
+		v->refs++;
+	}
+	h->whole = h->derived = false;
+	/* Stays counted as dirty: its size is not yet the committed one. */
+}
+
+/*
+ * Before K moves: what was unborn is born, or has become another file.
+ */
+void
+commit_applied(struct mount *m, const struct engine_applied *a)
+{
+	struct pending *p = (struct pending *)((char *)a->req -
+	    offsetof(struct pending, ereq));
+	struct knode *node = p->node;
+
+	if (a->command->kind != COMMAND_birth || node == NULL)
+		return;
+	node->birthing = false;
+	if (a->outcome->err != 0)
+		return;
+	node->unborn = false;
+	if (a->outcome->ino == node->ino) {
+		node->own_attr = node->n_pending > 0;
+		if (node->own_attr)
+			node->attr = a->outcome->attr;
+	} else {
+		/* The name's committed file took the draft in. */
+		node->alias = a->outcome->ino;
+		node->attr = a->outcome->attr;
+		node->attr.ino = node->ino;
+		node->attr.nlink = 0;
+		replay_reconcile(m->replay, p->parent, slice_str(p->name),
+		    true);
+	}
+	free(node->birth);
+	node->birth = NULL;
+}
+
+static void
+finish(struct pending *p, const struct outcome *outcome)
+{
+	struct mount *m = p->mount;
+	struct handle *h = p->handle;
+	int err = outcome->err;
+
+	metric_time(METRIC_write_time, clock_now_ns() - p->started_ns);
+	if (p->node != NULL)
+		p->node->birthing = false;
+	h->commit = NULL;
+	/* Removed meanwhile: as on any file system, what is written to a file
+	 * without a name is gone with its last handle. */
+	if (err == -ENOENT && p->ereq.command.kind != COMMAND_birth)
+		err = 0;
+	if (err == 0)
+		committed(m, p, outcome);
+	else
+		failed(m, p, err);
+	pending_free(p);
+	mount_invalidate(m, h->ino);
+	answer(m, h, err);
+}
+
+static void
+committed(struct mount *m, struct pending *p, const struct outcome *outcome)
+{
+	struct handle *h = p->handle;
+
+	if (h->generation_of_draft == p->draft_generation)
+		handle_set_dirty(m, h, false);
+	h->refused = false;
+	h->keep_times = false;
+	if (outcome->attr.ino != 0) {
+		p->version->rev = outcome->attr.rev;
+		h->base_rev = h->expect_rev = outcome->attr.rev;
+	}
+	if (h->pin != p->version) {
+		version_drop(h->pin); /* appended: what it is now, C knows */
+		h->pin = NULL;
+	}
+}
+
+static void
+failed(struct mount *m, struct pending *p, int err)
+{
+	struct handle *h = p->handle;
+	bool written_since = h->generation_of_draft != p->draft_generation;
+
+	h->refused = true;
+	if (err == -ESTALE)
+		h->stale = true;
+	/* Surely not applied: fsync or close may try it again. */
+	if (err == -EROFS || err == -EINTR || err == -EAGAIN) {
+		restore_draft(m, p, h);
+		return;
+	}
+	if (!written_since)
+		drop_draft(m, h);
+}
+
+/* What was not committed comes before what was written meanwhile. */
+static void
+restore_draft(struct mount *m, struct pending *p, struct handle *h)
+{
+	struct buf newer = h->draft;
+	bool adds = h->append && !h->whole;
+
+	if (h->whole || p->version == NULL)
+		return; /* the newer draft holds it all */
+	buf_init(&h->draft, LIMIT_FILE_MAX);
+	buf_raw(&h->draft, p->version->bytes, p->version->size);
+	if (adds)
+		buf_raw(&h->draft, newer.ptr, newer.len);
+	m->drafts_bytes += h->draft.len - newer.len;
+	h->whole = h->pin == p->version;
+	buf_fini(&newer);
+}
+
+static void
+drop_draft(struct mount *m, struct handle *h)
+{
+	m->drafts_bytes -= h->draft.len;
+	buf_fini(&h->draft);
+	buf_init(&h->draft, LIMIT_FILE_MAX);
+	h->whole = h->derived = false;
+	handle_set_dirty(m, h, false);
+	version_drop(h->pin);
+	h->pin = NULL;
+}
+
+/* Tells everybody who waited; those who came during the commit go on. */
+static void
+answer(struct mount *m, struct handle *h, int err)
+{
+	struct flusher *f, *next, *all = h->flushers;
+	bool again = false;
+
+	h->flushers = NULL;
+	LL_FOREACH_SAFE (all, f, next) {
+		if (f->again && err == 0 && needed(h)) {
+			f->again = false;
+			LL_DELETE(all, f);
+			f->next = NULL;
+			LL_APPEND(h->flushers, f);
+			again = true;
+			continue;
+		}
+		LL_DELETE(all, f);
+		reply_errno(f->req, err);
+		free(f);
+	}
+	if (again)
+		start(m, h);
+	else if (h->released)
+		gone(m, h);
+}
+
+/*
+ * Whatever else than writing touches an unborn file commits it first, with the
+ * draft so far.  Commands of one session keep their order: the birth goes
+ * ahead of what the caller submits next, usually in the same entry.
+ */
+void
+commit_bear(struct mount *m, uint64_t ino)
+{
+	struct knode *node = kview_find(m->kview, ino);
+	struct handle *h;
+
+	if (node == NULL || !node->unborn || node->birth == NULL ||
+	    node->birthing)
+		return;
+	DL_FOREACH (node->handles, h) {
+		if (h->creator && h->commit == NULL) {
+			start(m, h);
+			return;
+		}
+	}
+}

@@ -1,0 +1,247 @@
+/*
+ * dotgov.c: .gov, the system's own corner of the tree.
+ *
+ * Found by LOOKUP, hidden from readdir of the root, so that find, grep -r and
+ * rsync don't walk it.  A file's text is made when it is opened.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/metric.h"
+#include "mount/mount_internal.h"
+#include "tree/tree.h"
+
+static void print_version(struct mount *, struct buf *);
+static void print_health(struct mount *, struct buf *);
+static void print_leader(struct mount *, struct buf *);
+static void print_members(struct mount *, struct buf *);
+static void print_metrics(struct mount *, struct buf *);
+
+static const struct node {
+	const char *name;
+	uint32_t mode;
+	void (*print)(struct mount *, struct buf *);
+} nodes[] = {
+	{".gov", S_IFDIR | 0555, NULL},
+	{"version", S_IFREG | 0444, print_version},
+	{"health", S_IFREG | 0444, print_health},
+	{"leader", S_IFREG | 0444, print_leader},
+	{"members", S_IFREG | 0444, print_members},
+	{"metrics", S_IFREG | 0444, print_metrics},
+	{"control", S_IFLNK | 0777, NULL},
+};
+#define N_NODES (sizeof nodes / sizeof *nodes)
+
+static void
+print(struct buf *b, const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	buf_raw(b, line, n < (int)sizeof line ? (size_t)n : sizeof line - 1);
+}
+
+bool
+dotgov_is(uint64_t ino)
+{
+	return (ino & GOV_INO) != 0;
+}
+
+static const struct node *
+node_at(uint64_t ino)
+{
+	uint64_t i = ino & ~GOV_INO;
+
+	return i < N_NODES ? &nodes[i] : NULL;
+}
+
+bool
+dotgov_attr(struct mount *m, uint64_t ino, struct stat *ret)
+{
+	const struct node *node = node_at(ino);
+
+	if (node == NULL)
+		return false;
+	memset(ret, 0, sizeof *ret);
+	ret->st_ino = ino;
+	ret->st_mode = node->mode;
+	ret->st_nlink = S_ISDIR(node->mode) ? 2 : 1;
+	ret->st_blksize = 4096;
+	clock_gettime(CLOCK_REALTIME, &ret->st_mtim);
+	ret->st_ctim = ret->st_atim = ret->st_mtim;
+	return true;
+}
+
+bool
+dotgov_lookup(struct mount *m, fuse_req_t req, uint64_t dir, const char *name)
+{
+	struct fuse_entry_param e = {0};
+	size_t i, from = dir == GOV_INO ? 1 : 0;
+	size_t to = dir == GOV_INO ? N_NODES : 1;
+
+	if (dir != GOV_INO && (dir != TREE_ROOT || strcmp(name, ".gov") != 0))
+		return dotgov_is(dir) ? (reply_errno(req, -ENOTDIR), true)
+				      : false;
+	for (i = from; i < to && strcmp(nodes[i].name, name) != 0; i++)
+		;
+	if (i == to && strcmp(name, ".") == 0) {
+		i = 0;
+	} else if (i == to) {
+		reply_errno(req, -ENOENT);
+		return true;
+	}
+	e.ino = GOV_INO | i;
+	e.entry_timeout = FOR_EVER;
+	dotgov_attr(m, e.ino, &e.attr);
+	fuse_reply_entry(req, &e);
+	return true;
+}
+
+void
+dotgov_open(struct mount *m, fuse_req_t req, uint64_t ino,
+    struct fuse_file_info *fi)
+{
+	const struct node *node = node_at(ino);
+	struct handle *h;
+
+	if (node == NULL || node->print == NULL) {
+		reply_errno(req, -EIO);
+		return;
+	}
+	if ((fi->flags & O_ACCMODE) != O_RDONLY) {
+		reply_errno(req, -EACCES);
+		return;
+	}
+	h = handle_new(m, ino, O_RDONLY);
+	if (h == NULL) {
+		reply_errno(req, -ENFILE);
+		return;
+	}
+	node->print(m, &h->text);
+	fi->fh = handle_fh(h);
+	fi->direct_io = 1;
+	fi->noflush = 1;
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		handle_free(m, h);
+}
+
+void
+dotgov_readlink(struct mount *m, fuse_req_t req, uint64_t ino)
+{
+	char path[LIMIT_PATH];
+
+	snprintf(path, sizeof path, "%s/control", m->conf.state_dir);
+	fuse_reply_readlink(req, path);
+}
+
+void
+dotgov_readdir(struct mount *m, fuse_req_t req, size_t size, off_t off)
+{
+	char page[1024], *at = page;
+	size_t room = size < sizeof page ? size : sizeof page, n;
+
+	for (size_t i = (size_t)off; i < N_NODES; i++) {
+		struct stat st = {.st_ino = GOV_INO | i,
+		    .st_mode = nodes[i].mode};
+
+		n = fuse_add_direntry(req, at, room,
+		    i == 0 ? "." : nodes[i].name, &st, (off_t)i + 1);
+		if (n > room)
+			break;
+		at += n;
+		room -= n;
+	}
+	fuse_reply_buf(req, page, (size_t)(at - page));
+}
+
+/* A revision read is a revision revealed. */
+static void
+print_version(struct mount *m, struct buf *b)
+{
+	uint64_t rev = engine_rev(m->conf.engine);
+
+	mount_reveal(m, rev);
+	print(b, "%" PRIu64 "\n", rev);
+}
+
+static const char *
+first_word(struct mount *m, const struct engine_status *st)
+{
+	struct mount_status ms;
+
+	mount_status(m, &ms);
+	switch (st->health) {
+	case ENGINE_SUSPENDED:
+		return "suspended";
+	case ENGINE_READONLY:
+		return "readonly";
+	case ENGINE_LOST:
+		return "lost";
+	case ENGINE_OK:
+		break;
+	}
+	return ms.lagging ? "lagging" : "ok";
+}
+
+static void
+print_health(struct mount *m, struct buf *b)
+{
+	struct engine_status st;
+	struct mount_status ms;
+
+	engine_status(m->conf.engine, &st);
+	mount_status(m, &ms);
+	print(b, "%s\n", first_word(m, &st));
+	print(b, "role=%s\n", st.role);
+	print(b, "leader=%s\n", st.leader_name);
+	print(b, "quorum=%u/%u\n", st.n_alive, st.n_voters);
+	print(b, "term=%" PRIu64 "\n", st.term);
+	print(b, "rev=%" PRIu64 "\n", st.rev);
+	print(b, "replayed=%" PRIu64 "\n", ms.cursor);
+	print(b, "lag_ms=%" PRIu64 "\n", ms.lag_ns / NS_PER_MS);
+	print(b, "queued=%u\n", ms.n_queued);
+	print(b, "parked=%u\n", ms.n_parked);
+	print(b, "late=%" PRIu64 "\n", ms.n_late);
+	print(b, "since_ms=%" PRIu64 "\n",
+	    (clock_now_ns() - st.since_ns) / NS_PER_MS);
+	if (st.quarantine != NULL)
+		print(b, "stale=%s\n", st.quarantine);
+}
+
+static void
+print_leader(struct mount *m, struct buf *b)
+{
+	struct engine_status st;
+
+	engine_status(m->conf.engine, &st);
+	print(b, "%s\n", st.leader_name);
+}
+
+static void
+print_members(struct mount *m, struct buf *b)
+{
+	struct engine_member members[LIMIT_MEMBERS];
+	unsigned n = engine_members(m->conf.engine, members, LIMIT_MEMBERS);
+
+	for (unsigned i = 0; i < n; i++)
+		print(b, "%s %016" PRIx64 " %s %s %s\n", members[i].name,
+		    members[i].id, members[i].address, members[i].role,
+		    members[i].alive ? "alive" : "dead");
+}
+
+static void
+print_metrics(struct mount *m, struct buf *b)
+{
+	metric_print(b);
+}

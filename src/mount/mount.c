@@ -1,0 +1,361 @@
+/*
+ * mount.c: the mount's life, and its place in the loop.
+ */
+#include "config.h"
+
+#include "mount/mount.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "mount/mount_internal.h"
+
+/* How often bounds of parked requests are looked at, while there are any. */
+#define TICK_MS 100
+/* `lagging` is shown for so long after a request went on late. */
+#define LAGGING_NS (10 * NS_PER_S)
+
+static const struct fuse_lowlevel_ops ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.readlink = op_readlink,
+	.statfs = op_statfs,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.symlink = op_symlink,
+	.link = op_link,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.rename = op_rename,
+	.open = op_open,
+	.create = op_create,
+	.read = op_read,
+	.write = op_write,
+	.flush = op_flush,
+	.fsync = op_fsync,
+	.release = op_release,
+	.fallocate = op_fallocate,
+	.ioctl = op_ioctl,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.releasedir = op_releasedir,
+	.fsyncdir = op_fsyncdir,
+	.getxattr = op_getxattr,
+	.setxattr = op_setxattr,
+	.listxattr = op_listxattr,
+	.removexattr = op_removexattr,
+};
+
+static int session_begin(struct mount *);
+static void on_requests(uv_poll_t *, int status, int events);
+static void interrupts(struct mount *);
+static void on_mounts(uv_poll_t *, int status, int events);
+static void on_tick(uv_timer_t *);
+static void on_applied(struct engine_subscriber *,
+    const struct engine_applied *);
+static void on_turn(struct engine_subscriber *);
+static void on_status(struct engine_subscriber *, const struct engine_status *);
+static void on_cursor(void *);
+static void on_invalidate(void *, uint64_t ino);
+static void on_dir_renamed(void *);
+
+int
+mount_open(const struct mount_conf *conf, struct mount **ret)
+{
+	struct mount *m = calloc(1, sizeof *m);
+	struct replay_conf rc = {
+	    .loop = conf->loop,
+	    .engine = conf->engine,
+	    .moved = on_cursor,
+	    .invalidate = on_invalidate,
+	    .dir_renamed = on_dir_renamed,
+	    .arg = m,
+	};
+	int err;
+
+	assert(m != NULL);
+	m->conf = *conf;
+	m->kview = kview_new();
+	err = session_begin(m);
+	if (err != 0)
+		return err;
+	uv_poll_init(conf->loop, &m->poll, m->fuse_fd);
+	m->poll.data = m;
+	uv_poll_start(&m->poll, UV_READABLE, on_requests);
+	m->mount_id = fusemount_id(conf->mountpoint);
+	m->mounts_fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	uv_poll_init(conf->loop, &m->mounts, m->mounts_fd);
+	m->mounts.data = m;
+	uv_poll_start(&m->mounts, UV_PRIORITIZED, on_mounts);
+	uv_timer_init(conf->loop, &m->timer);
+	m->timer.data = m;
+	uv_timer_start(&m->timer, on_tick, TICK_MS, TICK_MS);
+	m->subscriber.applied = on_applied;
+	m->subscriber.turn = on_turn;
+	m->subscriber.status = on_status;
+	engine_subscribe(conf->engine, &m->subscriber);
+	rc.kview = m->kview;
+	rc.mount_fd = m->private_fd;
+	err = replay_open(&rc, &m->replay);
+	if (err != 0)
+		return err;
+	*ret = m;
+	return 0;
+}
+
+static int
+session_begin(struct mount *m)
+{
+	char *argv[] = {"govfsd", NULL}, path[32];
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	int err;
+
+	err = mount_clear_dead(m->conf.mountpoint);
+	if (err != 0)
+		return err;
+	m->se = fuse_session_new(&args, &ops, sizeof ops, m);
+	if (m->se == NULL)
+		return -EINVAL;
+	m->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (m->fuse_fd < 0)
+		return -errno;
+	err = fusemount_attach(m->conf.mountpoint, m->fuse_fd, &m->private_fd);
+	if (err != 0)
+		return err;
+	snprintf(path, sizeof path, "/dev/fd/%d", m->fuse_fd);
+	return fuse_session_mount(m->se, path) == 0 ? 0 : -EIO;
+}
+
+/*
+ * The kernel's requests of this turn, not too many of them: Raft wants its
+ * turn too.  What they submit travels as one entry when the turn ends.
+ */
+static void
+on_requests(uv_poll_t *poll, int status, int events)
+{
+	struct mount *m = poll->data;
+	int n;
+
+	for (int i = 0; i < LIMIT_TURN_REQUESTS; i++) {
+		n = fuse_session_receive_buf(m->se, &m->fbuf);
+		if (n == -EAGAIN || n == -EINTR)
+			break;
+		if (n <= 0 || fuse_session_exited(m->se)) {
+			uv_poll_stop(&m->poll);
+			if (!m->stopping)
+				m->conf.gone(m->conf.arg);
+			return;
+		}
+		metric_add(METRIC_fuse_requests, 1);
+		fuse_session_process_buf(m->se, &m->fbuf);
+	}
+	interrupts(m);
+}
+
+/* Noted by libfuse's callbacks, acted on when libfuse is done with them. */
+static void
+interrupts(struct mount *m)
+{
+	if (!m->interrupts)
+		return;
+	m->interrupts = false;
+	pending_interrupts(m);
+	park_interrupts(m);
+}
+
+/* An administrator's umount of the visible mount is the end of our work. */
+static void
+on_mounts(uv_poll_t *poll, int status, int events)
+{
+	struct mount *m = poll->data;
+	char drain[4096];
+
+	if (lseek(m->mounts_fd, 0, SEEK_SET) == 0)
+		while (read(m->mounts_fd, drain, sizeof drain) > 0)
+			;
+	if (m->stopping || m->mount_id < 0 ||
+	    fusemount_id(m->conf.mountpoint) >= 0)
+		return;
+	log_info("mount: %s has been unmounted", m->conf.mountpoint);
+	m->mount_id = -1;
+	m->conf.gone(m->conf.arg);
+}
+
+static void
+on_tick(uv_timer_t *timer)
+{
+	struct mount *m = timer->data;
+
+	interrupts(m);
+	if (m->parked != NULL)
+		park_expire(m, clock_now_ns());
+}
+
+static void
+on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
+{
+	struct mount *m = (struct mount *)((char *)sub -
+	    offsetof(struct mount, subscriber));
+	struct store_txn *t;
+	bool born = a->command->kind == COMMAND_birth;
+
+	if (a->req == NULL) {
+		for (unsigned i = 0; i < a->outcome->n_changes; i++)
+			replay_push(m->replay, &a->outcome->changes[i],
+			    born && a->outcome->changes[i].kind ==
+				CHANGE_CREATE);
+		return;
+	}
+	commit_applied(m, a);
+	t = mount_view(m);
+	for (unsigned i = 0; i < a->outcome->n_changes; i++)
+		kview_move(m->kview, t, &a->outcome->changes[i]);
+	store_abort(t);
+}
+
+static void
+on_turn(struct engine_subscriber *sub)
+{
+	struct mount *m = (struct mount *)((char *)sub -
+	    offsetof(struct mount, subscriber));
+
+	replay_pump(m->replay);
+}
+
+static void
+on_status(struct engine_subscriber *sub, const struct engine_status *status)
+{
+	/* What .gov/health says is made when it is read. */
+}
+
+static void
+on_cursor(void *arg)
+{
+	park_release(arg);
+}
+
+static void
+on_invalidate(void *arg, uint64_t ino)
+{
+	mount_invalidate(arg, ino);
+}
+
+static void
+on_dir_renamed(void *arg)
+{
+	struct mount *m = arg;
+
+	m->n_dir_renames++;
+	m->dir_rename_ns = clock_now_ns();
+}
+
+struct mount *
+mount_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+bool
+mount_writable(struct mount *m)
+{
+	return engine_writable(m->conf.engine) &&
+	    session_ready(m->conf.session);
+}
+
+struct store_txn *
+mount_view(struct mount *m)
+{
+	return store_begin(engine_store(m->conf.engine), STORE_READ);
+}
+
+void
+mount_reveal(struct mount *m, uint64_t rev)
+{
+	if (rev > m->revealed)
+		m->revealed = rev;
+}
+
+/* Attributes only: takes no inode lock, so the loop may do it (fuse_dev_notify
+ * with a negative offset, fs/fuse/dev.c). */
+void
+mount_invalidate(struct mount *m, uint64_t ino)
+{
+	fuse_lowlevel_notify_inval_inode(m->se, ino, -1, 0);
+}
+
+void
+mount_status(struct mount *m, struct mount_status *ret)
+{
+	uint64_t now = clock_now_ns(), oldest = replay_oldest_ns(m->replay);
+
+	*ret = (struct mount_status){
+	    .cursor = replay_cursor(m->replay),
+	    .lag_ns = oldest == 0 ? 0 : now - oldest,
+	    .n_queued = replay_length(m->replay),
+	    .n_parked = m->n_parked,
+	    .n_late = m->n_late,
+	    .n_handles = m->n_handles,
+	    .lagging = m->late_ns != 0 && now - m->late_ns < LAGGING_NS,
+	};
+}
+
+static void
+on_closed(uv_handle_t *handle)
+{
+	struct mount *m = handle->data;
+
+	if (--m->n_closing > 0)
+		return;
+	m->stop_cb(m->stop_arg);
+}
+
+static void
+on_replay_stopped(void *arg)
+{
+	struct mount *m = arg;
+
+	m->n_closing = 3;
+	uv_close((uv_handle_t *)&m->poll, on_closed);
+	uv_close((uv_handle_t *)&m->mounts, on_closed);
+	uv_close((uv_handle_t *)&m->timer, on_closed);
+}
+
+void
+mount_stop(struct mount *m, void (*cb)(void *), void *arg)
+{
+	m->stopping = true;
+	m->stop_cb = cb;
+	m->stop_arg = arg;
+	if (fusemount_id(m->conf.mountpoint) >= 0)
+		fusemount_detach(m->conf.mountpoint);
+	replay_stop(m->replay, on_replay_stopped, m);
+}
+
+void
+mount_free(struct mount *m)
+{
+	if (m == NULL)
+		return;
+	/* Callers still waiting are told by the kernel when the device closes.
+	 * Their requests, drafts and handles die with the process. */
+	replay_free(m->replay);
+	close(m->mounts_fd);
+	close(m->private_fd);
+	tid_free_all(m);
+	fuse_session_unmount(m->se);
+	close(m->fuse_fd);
+	free(m->fbuf.mem);
+	free(m);
+}

@@ -1,0 +1,320 @@
+/*
+ * mount_internal.h: what the files of this room share.
+ */
+#ifndef MOUNT_INTERNAL_H
+#define MOUNT_INTERNAL_H
+
+#include <fuse_lowlevel.h>
+#include <uthash.h>
+#include <utlist.h>
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "mount/mount.h"
+#include "replay/replay.h"
+
+/* Answers that only a kernel operation on that very name can make untrue. */
+#define FOR_EVER (365.0 * 86400.0)
+
+/* Inode numbers of .gov: no session's range reaches bit 63. */
+#define GOV_INO (UINT64_C(1) << 63)
+
+/* One content of one file, shared by the handles that show it. */
+struct version {
+	unsigned refs;
+	uint64_t rev;	/* the file's version; 0: a draft on its way */
+	size_t size;	/* bytes */
+	uint8_t *bytes; /* owned; NULL if size is 0 */
+};
+
+/* Where an unborn file is to be born. */
+struct birth {
+	uint64_t dir;
+	char name[LIMIT_NAME + 1];
+	bool explicit_times; /* utimens came before the birth */
+};
+
+struct credentials {
+	uint32_t uid, gid;
+	uint32_t n_groups;
+	uint32_t groups[LIMIT_GROUPS];
+};
+
+/* One open(2). */
+struct handle {
+	uint32_t idx;	      /* in the table; part of the kernel's fh */
+	uint32_t generation;  /* the other part: a stale fh finds nobody */
+	uint64_t ino;
+	struct knode *node;   /* counted in n_handles; NULL for .gov */
+	struct handle *prev, *next; /* node->handles */
+	int flags;	      /* open(2)'s */
+	bool is_dir, reads, writes, append, creator;
+	pid_t opener;	      /* process id */
+	struct credentials cred;
+	struct version *pin;  /* what is read; NULL: nothing pinned yet */
+	/* The draft. */
+	struct buf draft;     /* whole content, or what append adds */
+	bool dirty;	      /* it holds something to commit */
+	bool whole;	      /* it is the whole content */
+	bool derived;	      /* it began as a copy of the pinned version */
+	bool refused;	      /* its last commit failed: RELEASE drops it */
+	bool keep_times;      /* utimens came after the last write */
+	uint64_t atime_ns, mtime_ns;
+	uint64_t generation_of_draft; /* counts writes */
+	bool has_read;	      /* O_RDWR, and has read base_rev */
+	bool expects;	      /* GOVFS_IOC_EXPECT */
+	bool stale;	      /* a commit was refused: ESTALE until reopened */
+	uint64_t base_rev;
+	uint64_t expect_rev;
+	struct pending *commit; /* under way */
+	struct flusher *flushers; /* requests waiting for it */
+	bool released;	      /* RELEASE has come; freed after the commit */
+	/* A directory's listing, or the text of a .gov file. */
+	struct listing *listing;
+	struct buf text;
+};
+
+/* A FLUSH or FSYNC that waits for a commit under way. */
+struct flusher {
+	fuse_req_t req;
+	bool again; /* what was written meanwhile is to be committed too */
+	struct flusher *next;
+};
+
+/* A request that waits for its command. */
+struct pending {
+	struct engine_req ereq;
+	struct mount *mount;
+	fuse_req_t req;	      /* NULL: nobody waits (RELEASE) */
+	pid_t tid;
+	bool interrupted;
+	void (*finish)(struct pending *, const struct outcome *);
+	uint64_t parent, ino;
+	char name[LIMIT_NAME + 1], name2[LIMIT_NAME + 1];
+	struct buf data;      /* what the command's data points to */
+	struct version *version; /* or the draft on its way */
+	struct handle *handle;
+	struct knode *node;   /* of a birth under way */
+	struct fuse_file_info fi;
+	uint64_t draft_generation;
+	uint64_t started_ns;
+	bool counted_dirty;
+	struct pending *prev, *next;
+};
+
+enum parked_kind { PARKED_OPEN, PARKED_OPENDIR, PARKED_GETATTR, PARKED_SYNC,
+	PARKED_LOOKUP };
+
+/* A reply kept until the cursor has reached want. */
+struct parked {
+	struct mount *mount;
+	enum parked_kind kind;
+	fuse_req_t req;
+	pid_t tid;
+	uint64_t ino;
+	struct handle *handle;
+	struct fuse_file_info fi;
+	char name[LIMIT_NAME + 1]; /* PARKED_LOOKUP */
+	uint64_t want;	      /* revision */
+	uint64_t deadline_ns;
+	bool asking;	      /* waits for the leader first (strict, sync) */
+	bool interrupted;
+	struct engine_barrier barrier;
+	size_t size;	      /* PARKED_SYNC: the caller's buffer */
+	struct parked *prev, *next;
+};
+
+/* What a thread of a caller did last, as far as retries depend on it. */
+struct tid {
+	pid_t tid;
+	uint64_t lookup_ino;	/* answer of its last LOOKUP; 0: none */
+	uint64_t lookup_cursor;
+	uint64_t lookup_renames; /* mount->n_dir_renames then */
+	uint64_t stale_ino;	/* OPEN was told ESTALE for it; 0: no */
+	uint64_t stale_want;
+	uint32_t stale_op;	/* name operation told ESTALE; 0: no */
+	uint64_t stale_dir;
+	uint64_t oneshot_ino;	/* its next GETATTR of that node is parked */
+	uint64_t oneshot_want;
+	UT_hash_handle hh;
+};
+
+struct mount {
+	struct mount_conf conf;
+	struct fuse_session *se;
+	struct fuse_buf fbuf;
+	int fuse_fd;	 /* /dev/fuse */
+	int private_fd;	 /* the detached mount */
+	uv_poll_t poll;
+	uv_poll_t mounts; /* /proc/self/mountinfo */
+	int mounts_fd;
+	int mount_id;	 /* of the visible mount */
+	uv_timer_t timer; /* bounds of parked requests, health */
+	struct kview *kview;
+	struct replay *replay;
+	struct engine_subscriber subscriber;
+	uint64_t revealed; /* REV: highest revision told to a local program */
+	struct handle *handles[LIMIT_HANDLES];
+	uint32_t next_handle, next_generation;
+	unsigned n_handles;
+	uint64_t drafts_bytes;
+	struct pending *pending;
+	struct parked *parked;
+	unsigned n_parked;
+	uint64_t n_late, late_ns;
+	struct tid *tids;
+	uint64_t n_dir_renames, dir_rename_ns;
+	bool interrupts; /* some pending or parked request was interrupted */
+	bool stopping;
+	void (*stop_cb)(void *);
+	void *stop_arg;
+	unsigned n_closing;
+};
+
+/* mount.c */
+struct mount *mount_of(fuse_req_t);
+bool mount_writable(struct mount *);
+struct store_txn *mount_view(struct mount *);
+void mount_reveal(struct mount *, uint64_t rev);
+void mount_invalidate(struct mount *, uint64_t ino);
+
+/* fusemount.c: the kernel side of mounting */
+int fusemount_attach(const char *mountpoint, int fuse_fd, int *ret_private_fd);
+int fusemount_detach(const char *mountpoint);
+int fusemount_id(const char *mountpoint); /* -1: nothing of ours is there */
+
+/* caller.c: who asks, read from /proc without touching their memory */
+void caller_credentials(fuse_req_t, struct credentials *ret);
+void caller_stamp(const struct credentials *, struct stamp *ret);
+pid_t caller_process(pid_t tid); /* thread group id; tid itself if unknown */
+bool caller_killed(pid_t tid);	 /* SIGKILL is pending */
+bool caller_dying(pid_t tid);	 /* exiting because of a fatal signal */
+bool caller_alive(pid_t pid);
+/* Open writable descriptors that a process has on a node; -1: can't tell. */
+int caller_descriptors(pid_t pid, uint64_t ino, const char *name);
+
+/* reply.c: attributes and entries as the kernel wants them */
+void reply_stat(const struct attr *, struct stat *ret);
+double reply_attr_timeout(struct mount *, uint64_t ino);
+void reply_entry_of(struct mount *, const struct attr *,
+    struct fuse_entry_param *ret);
+/* Replies and counts the kernel's reference. */
+void reply_entry(struct mount *, fuse_req_t, uint64_t ino);
+void reply_attr(struct mount *, fuse_req_t, uint64_t ino);
+void reply_errno(fuse_req_t, int err); /* negative errno; 0: success */
+/* ESTALE once per thread and operation, then `natural`. */
+void reply_stale(struct mount *, fuse_req_t, uint32_t op, uint64_t dir,
+    int natural);
+
+/* tid.c */
+struct tid *tid_of(struct mount *, pid_t tid); /* made if unknown */
+struct tid *tid_find(struct mount *, pid_t tid);
+void tid_free_all(struct mount *);
+
+/* version.c */
+struct version *version_pin(struct mount *, struct knode *); /* current C */
+struct version *version_new(uint8_t *bytes /* takes */, size_t);
+void version_drop(struct version *); /* NULL is fine */
+
+/* handle.c */
+struct handle *handle_new(struct mount *, uint64_t ino, int flags);
+struct handle *handle_get(struct mount *, const struct fuse_file_info *);
+uint64_t handle_fh(const struct handle *);
+void handle_free(struct mount *, struct handle *);
+void handle_set_dirty(struct mount *, struct handle *, bool);
+#define HELPER_FH UINT64_MAX /* the replay helper's; has no handle */
+
+/* park.c */
+void park_open(struct mount *, fuse_req_t, struct handle *,
+    struct fuse_file_info *, enum parked_kind, uint64_t want);
+void park_getattr(struct mount *, fuse_req_t, uint64_t ino, uint64_t want);
+void park_sync(struct mount *, fuse_req_t, size_t size);
+void park_lookup(struct mount *, fuse_req_t, uint64_t dir, const char *name);
+void park_release(struct mount *); /* the cursor has moved */
+void park_interrupts(struct mount *);
+void park_expire(struct mount *, uint64_t now_ns);
+
+/* submit.c */
+struct pending *pending_new(struct mount *, fuse_req_t, enum command_kind,
+    void (*finish)(struct pending *, const struct outcome *));
+void pending_name(struct pending *, const char *name, const char *name2);
+/* Stamps with the caller's credentials unless already filled, and submits;
+ * what is refused at once is answered. */
+void pending_submit(struct pending *, const struct credentials *);
+void pending_free(struct pending *);
+void pending_interrupts(struct mount *);
+
+/* commit.c */
+void commit_flush(struct mount *, fuse_req_t, struct handle *);
+void commit_sync(struct mount *, fuse_req_t, struct handle *);
+void commit_released(struct mount *, struct handle *);
+/* Sees to it that an unborn node's birth goes first. */
+void commit_bear(struct mount *, uint64_t ino);
+void commit_applied(struct mount *, const struct engine_applied *);
+
+/* dotgov.c */
+bool dotgov_is(uint64_t ino);
+bool dotgov_lookup(struct mount *, fuse_req_t, uint64_t dir, const char *name);
+bool dotgov_attr(struct mount *, uint64_t ino, struct stat *ret);
+void dotgov_open(struct mount *, fuse_req_t, uint64_t ino,
+    struct fuse_file_info *);
+void dotgov_readlink(struct mount *, fuse_req_t, uint64_t ino);
+void dotgov_readdir(struct mount *, fuse_req_t, size_t size, off_t off);
+const char *dotgov_health(struct mount *, struct buf *ret_line);
+
+/* op_*.c: the kernel's requests */
+void op_init(void *, struct fuse_conn_info *);
+void op_lookup(fuse_req_t, fuse_ino_t, const char *);
+void op_forget(fuse_req_t, fuse_ino_t, uint64_t);
+void op_forget_multi(fuse_req_t, size_t, struct fuse_forget_data *);
+void op_getattr(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+void op_setattr(fuse_req_t, fuse_ino_t, struct stat *, int,
+    struct fuse_file_info *);
+void op_readlink(fuse_req_t, fuse_ino_t);
+void op_statfs(fuse_req_t, fuse_ino_t);
+void op_mknod(fuse_req_t, fuse_ino_t, const char *, mode_t, dev_t);
+void op_mkdir(fuse_req_t, fuse_ino_t, const char *, mode_t);
+void op_symlink(fuse_req_t, const char *, fuse_ino_t, const char *);
+void op_link(fuse_req_t, fuse_ino_t, fuse_ino_t, const char *);
+void op_unlink(fuse_req_t, fuse_ino_t, const char *);
+void op_rmdir(fuse_req_t, fuse_ino_t, const char *);
+void op_rename(fuse_req_t, fuse_ino_t, const char *, fuse_ino_t, const char *,
+    unsigned);
+void op_open(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+void op_create(fuse_req_t, fuse_ino_t, const char *, mode_t,
+    struct fuse_file_info *);
+void op_read(fuse_req_t, fuse_ino_t, size_t, off_t, struct fuse_file_info *);
+void op_write(fuse_req_t, fuse_ino_t, const char *, size_t, off_t,
+    struct fuse_file_info *);
+void op_flush(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+void op_fsync(fuse_req_t, fuse_ino_t, int, struct fuse_file_info *);
+void op_release(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+void op_fallocate(fuse_req_t, fuse_ino_t, int, off_t, off_t,
+    struct fuse_file_info *);
+void op_ioctl(fuse_req_t, fuse_ino_t, unsigned, void *,
+    struct fuse_file_info *, unsigned, const void *, size_t, size_t);
+void op_opendir(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+void op_readdir(fuse_req_t, fuse_ino_t, size_t, off_t,
+    struct fuse_file_info *);
+void op_readdirplus(fuse_req_t, fuse_ino_t, size_t, off_t,
+    struct fuse_file_info *);
+void op_releasedir(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
+void op_fsyncdir(fuse_req_t, fuse_ino_t, int, struct fuse_file_info *);
+void op_getxattr(fuse_req_t, fuse_ino_t, const char *, size_t);
+void op_setxattr(fuse_req_t, fuse_ino_t, const char *, const char *, size_t,
+    int);
+void op_listxattr(fuse_req_t, fuse_ino_t, size_t);
+void op_removexattr(fuse_req_t, fuse_ino_t, const char *);
+
+/* The committed node behind one that the kernel holds (births may merge). */
+uint64_t node_of(struct mount *, uint64_t ino);
+/* Begins every request: the replay's answers first, and a one-shot is void. */
+struct mount *op_begin(fuse_req_t, bool *ret_helper);
+/* Draft operations of op_io.c that SETATTR needs too. */
+int draft_truncate(struct mount *, struct handle *, uint64_t size);
+uint64_t draft_size(struct mount *, struct handle *);
+/* A dirty handle of the calling process on that node, or NULL. */
+struct handle *handle_dirty_of(struct mount *, uint64_t ino, pid_t process);
+
+#endif

@@ -1,0 +1,360 @@
+/*
+ * op_name.c: requests that make, remove and move names.
+ *
+ * Each is one command, decided in the machine against the committed tree; what
+ * this host's kernel resolved travels with it.  The kernel holds the inode
+ * locks of the directories concerned until we answer, so K's names there stand
+ * still: success moves K together with C.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mount/mount_internal.h"
+#include "tree/tree.h"
+
+static void finish_entry(struct pending *, const struct outcome *);
+static void finish_removal(struct pending *, const struct outcome *);
+
+/* Every name operation begins so; false: already answered. */
+static bool
+begin(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
+    bool creates)
+{
+	if (strlen(name) > LIMIT_NAME)
+		reply_errno(req, -ENAMETOOLONG);
+	else if (dotgov_is(dir) ||
+	    (dir == TREE_ROOT && strcmp(name, ".gov") == 0))
+		reply_errno(req, -EPERM);
+	else if (!mount_writable(m))
+		reply_errno(req, -EROFS);
+	else
+		return true;
+	return false;
+}
+
+static uint64_t
+known_name(struct mount *m, uint64_t dir, const char *name)
+{
+	struct store_txn *t = mount_view(m);
+	uint64_t ino = kview_lookup(m->kview, t, dir, slice_str(name));
+
+	store_abort(t);
+	return ino;
+}
+
+/* The helper's: K moves to what the queue says, the reply tells of it. */
+static void
+enact_entry(struct mount *m, fuse_req_t req, uint64_t dir, const char *name)
+{
+	uint64_t ino;
+	int err = replay_enact_name(m->replay, dir, slice_str(name), 0,
+	    SLICE_EMPTY, &ino);
+
+	if (err != 0)
+		reply_errno(req, err);
+	else
+		reply_entry(m, req, ino);
+}
+
+static void
+enact_removal(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
+    uint64_t dir2, const char *name2)
+{
+	uint64_t ino;
+
+	reply_errno(req, replay_enact_name(m->replay, dir, slice_str(name),
+	    dir2, slice_str(name2), &ino));
+}
+
+/* A new node: mkdir, symlink, mknod. */
+static struct pending *
+creation(struct mount *m, fuse_req_t req, enum command_kind kind, uint64_t dir,
+    const char *name, mode_t mode)
+{
+	struct pending *p;
+
+	if (!begin(m, req, dir, name, true))
+		return NULL;
+	if (known_name(m, dir, name) != 0) {
+		reply_errno(req, -EEXIST);
+		return NULL;
+	}
+	p = pending_new(m, req, kind, finish_entry);
+	p->parent = dir;
+	pending_name(p, name, NULL);
+	p->ereq.command.dir = dir;
+	p->ereq.command.ino = session_new_ino(m->conf.session);
+	p->ereq.command.mode = mode;
+	return p;
+}
+
+void
+op_mknod(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
+    dev_t dev)
+{
+	bool helper;
+	struct mount *m = op_begin(req, &helper);
+	struct pending *p;
+
+	if (helper) {
+		enact_entry(m, req, dir, name);
+		return;
+	}
+	if (!S_ISREG(mode)) {
+		reply_errno(req, -EPERM);
+		return;
+	}
+	p = creation(m, req, COMMAND_create, dir, name, mode);
+	if (p == NULL)
+		return;
+	p->ereq.command.flags = CREATE_EXCL;
+	pending_submit(p, NULL);
+}
+
+void
+op_mkdir(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode)
+{
+	bool helper;
+	struct mount *m = op_begin(req, &helper);
+	struct pending *p;
+
+	if (helper) {
+		enact_entry(m, req, dir, name);
+		return;
+	}
+	p = creation(m, req, COMMAND_mkdir, dir, name, S_IFDIR | (mode & 07777));
+	if (p != NULL)
+		pending_submit(p, NULL);
+}
+
+void
+op_symlink(fuse_req_t req, const char *target, fuse_ino_t dir,
+    const char *name)
+{
+	bool helper;
+	struct mount *m = op_begin(req, &helper);
+	struct pending *p;
+
+	if (helper) {
+		enact_entry(m, req, dir, name);
+		return;
+	}
+	if (strlen(target) > LIMIT_SYMLINK) {
+		reply_errno(req, -ENAMETOOLONG);
+		return;
+	}
+	p = creation(m, req, COMMAND_symlink, dir, name, S_IFLNK | 0777);
+	if (p == NULL)
+		return;
+	buf_raw(&p->data, target, strlen(target));
+	p->ereq.command.data = buf_slice(&p->data);
+	pending_submit(p, NULL);
+}
+
+void
+op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char *name)
+{
+	bool helper;
+	struct mount *m = op_begin(req, &helper);
+	struct pending *p;
+
+	if (helper) {
+		enact_entry(m, req, dir, name);
+		return;
+	}
+	if (dotgov_is(ino)) {
+		reply_errno(req, -EPERM);
+		return;
+	}
+	if (!begin(m, req, dir, name, true))
+		return;
+	if (known_name(m, dir, name) != 0) {
+		reply_errno(req, -EEXIST);
+		return;
+	}
+	commit_bear(m, ino);
+	p = pending_new(m, req, COMMAND_link, finish_entry);
+	p->parent = dir;
+	p->ino = ino;
+	pending_name(p, name, NULL);
+	p->ereq.command.dir = dir;
+	p->ereq.command.node = node_of(m, ino);
+	pending_submit(p, NULL);
+}
+
+static void
+finish_entry(struct pending *p, const struct outcome *outcome)
+{
+	struct mount *m = p->mount;
+
+	/* Rule P: the name changed after what this kernel had been told. */
+	if (outcome->err == -ESTALE)
+		reply_stale(m, p->req, p->ereq.command.kind, p->parent,
+		    -EEXIST);
+	else if (outcome->err != 0)
+		reply_errno(p->req, outcome->err);
+	else
+		reply_entry(m, p->req, p->ino != 0 ? p->ino : outcome->ino);
+	pending_free(p);
+}
+
+/* An unborn name goes without anybody else hearing of it. */
+static bool
+drop_unborn(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
+    uint64_t ino)
+{
+	struct knode *node = kview_find(m->kview, ino);
+	struct store_txn *t;
+	struct handle *h;
+
+	if (node == NULL || !node->unborn || node->birthing)
+		return false;
+	free(node->birth);
+	node->birth = NULL;
+	node->displaced = true;
+	node->attr.nlink = 0;
+	DL_FOREACH (node->handles, h)
+		h->creator = false;
+	t = mount_view(m);
+	kview_set(m->kview, t, dir, slice_str(name), 0);
+	store_abort(t);
+	if (req != NULL)
+		reply_errno(req, 0);
+	return true;
+}
+
+void
+op_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
+{
+	bool helper;
+	struct mount *m = op_begin(req, &helper);
+	struct pending *p;
+	uint64_t ino;
+
+	if (helper) {
+		enact_removal(m, req, dir, name, 0, "");
+		return;
+	}
+	if (!begin(m, req, dir, name, false))
+		return;
+	ino = known_name(m, dir, name);
+	if (ino != 0 && drop_unborn(m, req, dir, name, ino))
+		return;
+	p = pending_new(m, req, COMMAND_unlink, finish_removal);
+	p->parent = dir;
+	p->ino = ino;
+	pending_name(p, name, NULL);
+	p->ereq.command.dir = dir;
+	p->ereq.command.node = node_of(m, ino);
+	pending_submit(p, NULL);
+}
+
+void
+op_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
+{
+	bool helper;
+	struct mount *m = op_begin(req, &helper);
+	struct store_txn *t;
+	struct pending *p;
+	uint64_t ino;
+	bool empty;
+
+	if (helper) {
+		enact_removal(m, req, dir, name, 0, "");
+		return;
+	}
+	if (!begin(m, req, dir, name, false))
+		return;
+	ino = known_name(m, dir, name);
+	t = mount_view(m);
+	empty = ino == 0 || kview_empty(m->kview, t, ino);
+	store_abort(t);
+	if (!empty) {
+		reply_errno(req, -ENOTEMPTY);
+		return;
+	}
+	p = pending_new(m, req, COMMAND_rmdir, finish_removal);
+	p->parent = dir;
+	p->ino = ino;
+	pending_name(p, name, NULL);
+	p->ereq.command.dir = dir;
+	p->ereq.command.node = ino;
+	pending_submit(p, NULL);
+}
+
+static uint32_t
+rename_flags(unsigned flags)
+{
+	return (flags & RENAME_NOREPLACE ? RENAME_FLAG_NOREPLACE : 0) |
+	    (flags & RENAME_EXCHANGE ? RENAME_FLAG_EXCHANGE : 0);
+}
+
+void
+op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t dir2,
+    const char *name2, unsigned flags)
+{
+	bool helper;
+	struct mount *m = op_begin(req, &helper);
+	struct pending *p;
+	uint64_t ino, ino2;
+
+	if (helper) {
+		enact_removal(m, req, dir, name, dir2, name2);
+		return;
+	}
+	if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
+		reply_errno(req, -EINVAL);
+		return;
+	}
+	if (!begin(m, req, dir, name, false) ||
+	    !begin(m, req, dir2, name2, true))
+		return;
+	ino = known_name(m, dir, name);
+	ino2 = known_name(m, dir2, name2);
+	if (ino2 != 0 && (flags & RENAME_NOREPLACE) != 0) {
+		reply_errno(req, -EEXIST);
+		return;
+	}
+	commit_bear(m, ino);
+	if ((flags & RENAME_EXCHANGE) != 0)
+		commit_bear(m, ino2);
+	else if (ino2 != 0 && ino2 != ino &&
+	    drop_unborn(m, NULL, dir2, name2, ino2))
+		ino2 = 0;
+	p = pending_new(m, req, COMMAND_rename, finish_removal);
+	p->parent = dir;
+	p->ino = ino;
+	pending_name(p, name, name2);
+	p->ereq.command.dir = dir;
+	p->ereq.command.node = node_of(m, ino);
+	p->ereq.command.dir2 = dir2;
+	p->ereq.command.node2 = node_of(m, ino2);
+	p->ereq.command.flags = rename_flags(flags);
+	pending_submit(p, NULL);
+}
+
+static int
+natural(const struct pending *p)
+{
+	return p->ereq.command.kind == COMMAND_rename &&
+		(p->ereq.command.flags & RENAME_FLAG_NOREPLACE) != 0
+	    ? -EEXIST
+	    : -ENOENT;
+}
+
+static void
+finish_removal(struct pending *p, const struct outcome *outcome)
+{
+	if (outcome->err == -ESTALE)
+		reply_stale(p->mount, p->req, p->ereq.command.kind, p->parent,
+		    natural(p));
+	else
+		reply_errno(p->req, outcome->err);
+	pending_free(p);
+}

@@ -1,0 +1,125 @@
+/*
+ * reply.c: answers in the kernel's form.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/metric.h"
+#include "mount/mount_internal.h"
+
+static struct timespec
+timespec_of(uint64_t ns)
+{
+	return (struct timespec){
+	    .tv_sec = (time_t)(ns / 1000000000),
+	    .tv_nsec = (long)(ns % 1000000000)};
+}
+
+void
+reply_stat(const struct attr *attr, struct stat *ret)
+{
+	memset(ret, 0, sizeof *ret);
+	ret->st_ino = attr->ino;
+	ret->st_mode = attr->mode;
+	ret->st_nlink = attr->nlink;
+	ret->st_uid = attr->uid;
+	ret->st_gid = attr->gid;
+	ret->st_size = (off_t)attr->size;
+	ret->st_blocks = (blkcnt_t)((attr->size + 511) / 512);
+	ret->st_blksize = 4096;
+	ret->st_atim = timespec_of(attr->atime_ns);
+	ret->st_mtim = timespec_of(attr->mtime_ns);
+	ret->st_ctim = timespec_of(attr->ctime_ns);
+}
+
+/*
+ * 0 while a draft is dirty (its writer sees another size), and until the cursor
+ * has reached what a CREATE is to wait for: any answer with a lifetime would
+ * suppress the GETATTR that is parked for it.
+ */
+double
+reply_attr_timeout(struct mount *m, uint64_t ino)
+{
+	struct knode *node = kview_find(m->kview, ino);
+
+	if (node == NULL)
+		return FOR_EVER;
+	if (node->n_dirty > 0 || node->unborn ||
+	    node->wait_rev > replay_cursor(m->replay))
+		return 0;
+	return FOR_EVER;
+}
+
+void
+reply_entry_of(struct mount *m, const struct attr *attr,
+    struct fuse_entry_param *ret)
+{
+	memset(ret, 0, sizeof *ret);
+	ret->ino = attr->ino;
+	ret->generation = 0; /* inode numbers are never reused */
+	ret->entry_timeout = FOR_EVER;
+	ret->attr_timeout = reply_attr_timeout(m, attr->ino);
+	reply_stat(attr, &ret->attr);
+}
+
+void
+reply_entry(struct mount *m, fuse_req_t req, uint64_t ino)
+{
+	struct store_txn *t = mount_view(m);
+	struct fuse_entry_param e;
+	struct attr attr;
+	bool found = kview_attr(m->kview, t, ino, &attr);
+
+	store_abort(t);
+	if (!found) {
+		reply_errno(req, -ENOENT);
+		return;
+	}
+	reply_entry_of(m, &attr, &e);
+	kview_remember(m->kview, ino);
+	if (fuse_reply_entry(req, &e) == -ENOENT)
+		kview_forget(m->kview, ino, 1); /* the caller is gone */
+}
+
+void
+reply_attr(struct mount *m, fuse_req_t req, uint64_t ino)
+{
+	struct store_txn *t = mount_view(m);
+	struct attr attr;
+	struct stat st;
+	bool found = kview_attr(m->kview, t, ino, &attr);
+
+	store_abort(t);
+	if (!found) {
+		reply_errno(req, -ENOENT);
+		return;
+	}
+	reply_stat(&attr, &st);
+	fuse_reply_attr(req, &st, reply_attr_timeout(m, ino));
+}
+
+void
+reply_errno(fuse_req_t req, int err)
+{
+	if (err == -ESTALE)
+		metric_add(METRIC_estale, 1);
+	fuse_reply_err(req, -err);
+}
+
+void
+reply_stale(struct mount *m, fuse_req_t req, uint32_t op, uint64_t dir,
+    int natural)
+{
+	struct tid *t = tid_of(m, fuse_req_ctx(req)->pid);
+
+	if (t->stale_op == op && t->stale_dir == dir) {
+		t->stale_op = 0;
+		reply_errno(req, natural);
+		return;
+	}
+	t->stale_op = op;
+	t->stale_dir = dir;
+	reply_errno(req, -ESTALE);
+}

@@ -1,0 +1,542 @@
+/*
+ * kview.c: the overlay that turns C into K.
+ */
+#include "config.h"
+
+#include "replay/kview.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <utlist.h>
+
+#include "tree/tree.h"
+
+/* A name whose node in K is not, or may soon not be, what C says. */
+struct kname {
+	uint64_t ino;	  /* K's; 0: absent */
+	unsigned pending; /* replays that concern it */
+	struct knode *node;   /* of ino, or NULL; we are in its names */
+	struct knode *parent; /* of dir; we are in its children */
+	struct kname *prev, *next;	     /* node->names */
+	struct kname *sibling_prev, *sibling; /* parent->children */
+	UT_hash_handle hh;
+	unsigned key_len;
+	struct key {
+		uint64_t dir;
+		char name[LIMIT_NAME + 1];
+	} key; /* hashed over dir and the name without its NUL */
+};
+
+struct kview {
+	struct knode *nodes; /* uthash */
+	struct kname *names; /* uthash */
+};
+
+static struct kname *name_find(struct kview *, uint64_t dir, struct slice name);
+static struct kname *name_make(struct kview *, uint64_t dir, struct slice name,
+    uint64_t ino);
+static void name_point(struct kview *, struct kname *, uint64_t ino);
+static void name_tidy(struct kview *, struct store_txn *, struct kname *);
+static void name_free(struct kview *, struct kname *);
+static uint64_t committed(struct store_txn *, uint64_t dir, struct slice name);
+static void attr_expect(struct kview *, const struct attr *old);
+static void attr_move(struct kview *, const struct attr *);
+static void attr_settle(struct kview *, uint64_t ino);
+
+/*
+ * What one change does to names: at most two of them, each from `was` to `is`.
+ */
+struct touch {
+	uint64_t dir;
+	struct slice name;
+	uint64_t was, is;
+};
+
+static unsigned
+touches(const struct change *c, struct touch ret[2])
+{
+	struct slice name = slice_str(c->name), name2 = slice_str(c->name2);
+
+	switch (c->kind) {
+	case CHANGE_CREATE:
+	case CHANGE_MKDIR:
+	case CHANGE_SYMLINK:
+	case CHANGE_LINK:
+		ret[0] = (struct touch){c->dir, name, 0, c->node};
+		return 1;
+	case CHANGE_UNLINK:
+	case CHANGE_RMDIR:
+		ret[0] = (struct touch){c->dir, name, c->node, 0};
+		return 1;
+	case CHANGE_RENAME:
+		ret[0] = (struct touch){c->dir, name, c->node, 0};
+		ret[1] = (struct touch){c->dir2, name2, c->node2, c->node};
+		return 2;
+	case CHANGE_EXCHANGE:
+		ret[0] = (struct touch){c->dir, name, c->node, c->node2};
+		ret[1] = (struct touch){c->dir2, name2, c->node2, c->node};
+		return 2;
+	case CHANGE_CONTENT:
+	case CHANGE_ATTR:
+		return 0;
+	}
+	return 0;
+}
+
+struct kview *
+kview_new(void)
+{
+	struct kview *kv = calloc(1, sizeof *kv);
+
+	assert(kv != NULL);
+	return kv;
+}
+
+void
+kview_free(struct kview *kv)
+{
+	struct kname *name, *next_name;
+	struct knode *node, *next_node;
+
+	if (kv == NULL)
+		return;
+	HASH_ITER (hh, kv->names, name, next_name) {
+		HASH_DEL(kv->names, name);
+		free(name);
+	}
+	HASH_ITER (hh, kv->nodes, node, next_node) {
+		HASH_DEL(kv->nodes, node);
+		free(node);
+	}
+	free(kv);
+}
+
+struct knode *
+kview_find(struct kview *kv, uint64_t ino)
+{
+	struct knode *node;
+
+	HASH_FIND(hh, kv->nodes, &ino, sizeof ino, node);
+	return node;
+}
+
+struct knode *
+kview_node(struct kview *kv, uint64_t ino)
+{
+	struct knode *node = kview_find(kv, ino);
+
+	if (node != NULL)
+		return node;
+	node = calloc(1, sizeof *node);
+	assert(node != NULL && ino != 0);
+	node->ino = ino;
+	HASH_ADD(hh, kv->nodes, ino, sizeof node->ino, node);
+	return node;
+}
+
+void
+kview_release(struct kview *kv, struct knode *node)
+{
+	if (node->n_lookup > 0 || node->n_pending > 0 || node->n_handles > 0 ||
+	    node->names != NULL || node->children != NULL)
+		return;
+	assert(node->version == NULL);
+	HASH_DEL(kv->nodes, node);
+	free(node);
+}
+
+void
+kview_remember(struct kview *kv, uint64_t ino)
+{
+	kview_node(kv, ino)->n_lookup++;
+}
+
+void
+kview_forget(struct kview *kv, uint64_t ino, uint64_t n)
+{
+	struct knode *node = kview_find(kv, ino);
+
+	if (node == NULL)
+		return;
+	node->n_lookup -= n < node->n_lookup ? n : node->n_lookup;
+	kview_release(kv, node);
+}
+
+bool
+kview_known(struct kview *kv, uint64_t ino)
+{
+	struct knode *node = ino == 0 ? NULL : kview_find(kv, ino);
+
+	/* The kernel never looks up the root, and never forgets it. */
+	return ino == TREE_ROOT || (node != NULL && node->n_lookup > 0);
+}
+
+uint64_t
+kview_lookup(struct kview *kv, struct store_txn *t, uint64_t dir,
+    struct slice name)
+{
+	struct kname *kn = name_find(kv, dir, name);
+
+	return kn != NULL ? kn->ino : committed(t, dir, name);
+}
+
+bool
+kview_attr(struct kview *kv, struct store_txn *t, uint64_t ino,
+    struct attr *ret)
+{
+	struct knode *node = kview_find(kv, ino);
+
+	if (node != NULL && node->own_attr) {
+		*ret = node->attr;
+		return true;
+	}
+	return tree_node_get(t, ino, ret);
+}
+
+bool
+kview_name_of(struct kview *kv, struct store_txn *t, uint64_t ino,
+    uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1])
+{
+	struct knode *node = kview_find(kv, ino);
+	struct slice name = SLICE_EMPTY;
+	uint64_t dir = 0;
+
+	if (node != NULL && node->names != NULL) {
+		*ret_dir = node->names->key.dir;
+		memcpy(ret_name, node->names->key.name, LIMIT_NAME + 1);
+		return true;
+	}
+	while (tree_backlink_next(t, ino, dir, name, &dir, &name)) {
+		if (name_find(kv, dir, name) != NULL)
+			continue; /* overlaid by another node */
+		*ret_dir = dir;
+		memcpy(ret_name, name.ptr, name.len);
+		ret_name[name.len] = '\0';
+		return true;
+	}
+	return false;
+}
+
+struct listing {
+	struct entry {
+		char name[LIMIT_NAME + 1];
+		uint64_t ino;
+	} *entries;
+	size_t n, cap;
+};
+
+static void
+listing_add(struct listing *l, struct slice name, uint64_t ino)
+{
+	if (l->n == l->cap) {
+		l->cap = l->cap == 0 ? 32 : l->cap * 2;
+		l->entries = realloc(l->entries, l->cap * sizeof *l->entries);
+		assert(l->entries != NULL);
+	}
+	memcpy(l->entries[l->n].name, name.ptr, name.len);
+	l->entries[l->n].name[name.len] = '\0';
+	l->entries[l->n++].ino = ino;
+}
+
+static int
+entry_order(const void *a, const void *b)
+{
+	return strcmp(((const struct entry *)a)->name,
+	    ((const struct entry *)b)->name);
+}
+
+void
+kview_each(struct kview *kv, struct store_txn *t, uint64_t dir,
+    void (*each)(void *, const char *, uint64_t), void *arg)
+{
+	struct listing l = {0};
+	struct slice name = SLICE_EMPTY;
+	struct tree_name entry;
+	struct knode *node = kview_find(kv, dir);
+	struct kname *kn;
+	bool overlaid = node != NULL && node->children != NULL;
+
+	while (tree_name_next(t, dir, name, &name, &entry))
+		if (!overlaid || name_find(kv, dir, name) == NULL)
+			listing_add(&l, name, entry.ino);
+	if (overlaid) {
+		DL_FOREACH2 (node->children, kn, sibling)
+			if (kn->ino != 0)
+				listing_add(&l, slice_str(kn->key.name),
+				    kn->ino);
+		qsort(l.entries, l.n, sizeof *l.entries, entry_order);
+	}
+	for (size_t i = 0; i < l.n; i++)
+		each(arg, l.entries[i].name, l.entries[i].ino);
+	free(l.entries);
+}
+
+static void
+count_one(void *arg, const char *name, uint64_t ino)
+{
+	*(bool *)arg = false;
+}
+
+bool
+kview_empty(struct kview *kv, struct store_txn *t, uint64_t dir)
+{
+	struct knode *node = kview_find(kv, dir);
+	bool empty = true;
+
+	if (node == NULL || node->children == NULL)
+		return tree_dir_empty(t, dir);
+	kview_each(kv, t, dir, count_one, &empty);
+	return empty;
+}
+
+void
+kview_set(struct kview *kv, struct store_txn *t, uint64_t dir,
+    struct slice name, uint64_t ino)
+{
+	struct kname *kn = name_find(kv, dir, name);
+
+	if (kn == NULL) {
+		if (committed(t, dir, name) == ino)
+			return;
+		kn = name_make(kv, dir, name, ino);
+	} else {
+		name_point(kv, kn, ino);
+	}
+	name_tidy(kv, t, kn);
+}
+
+void
+kview_expect(struct kview *kv, const struct change *c)
+{
+	struct touch t[2];
+	unsigned n = touches(c, t);
+	struct kname *kn;
+
+	for (unsigned i = 0; i < n; i++) {
+		kn = name_find(kv, t[i].dir, t[i].name);
+		if (kn == NULL)
+			kn = name_make(kv, t[i].dir, t[i].name, t[i].was);
+		kn->pending++;
+	}
+	attr_expect(kv, &c->old);
+	attr_expect(kv, &c->old2);
+	attr_expect(kv, &c->dir_old);
+	if (c->dir2_old.ino != c->dir_old.ino)
+		attr_expect(kv, &c->dir2_old);
+}
+
+void
+kview_move(struct kview *kv, struct store_txn *txn, const struct change *c)
+{
+	struct touch t[2];
+	unsigned n = touches(c, t);
+
+	for (unsigned i = 0; i < n; i++)
+		kview_set(kv, txn, t[i].dir, t[i].name, t[i].is);
+	attr_move(kv, &c->attr);
+	attr_move(kv, &c->attr2);
+	attr_move(kv, &c->dir_attr);
+	attr_move(kv, &c->dir2_attr);
+}
+
+void
+kview_settle(struct kview *kv, struct store_txn *txn, const struct change *c)
+{
+	struct touch t[2];
+	unsigned n = touches(c, t);
+	struct kname *kn;
+
+	for (unsigned i = 0; i < n; i++) {
+		kn = name_find(kv, t[i].dir, t[i].name);
+		assert(kn != NULL && kn->pending > 0);
+		kn->pending--;
+		name_tidy(kv, txn, kn);
+	}
+	attr_settle(kv, c->old.ino);
+	attr_settle(kv, c->old2.ino);
+	attr_settle(kv, c->dir_old.ino);
+	if (c->dir2_old.ino != c->dir_old.ino)
+		attr_settle(kv, c->dir2_old.ino);
+}
+
+bool
+kview_ready(struct kview *kv, struct store_txn *txn, const struct change *c)
+{
+	struct touch t[2];
+	unsigned n = touches(c, t);
+
+	for (unsigned i = 0; i < n; i++)
+		if (kview_lookup(kv, txn, t[i].dir, t[i].name) != t[i].was)
+			return false;
+	return c->kind != CHANGE_RMDIR || kview_empty(kv, txn, c->node);
+}
+
+bool
+kview_equal(struct kview *kv, struct store_txn *t, uint64_t dir,
+    struct slice name)
+{
+	struct kname *kn = name_find(kv, dir, name);
+	uint64_t c;
+
+	if (kn == NULL)
+		return true;
+	c = committed(t, dir, name);
+	if (kn->ino == c)
+		return true;
+	return c == 0 && kn->node != NULL && kn->node->unborn &&
+	    !kn->node->displaced;
+}
+
+unsigned
+kview_differences(struct kview *kv)
+{
+	return HASH_COUNT(kv->names);
+}
+
+/*
+ * K's attributes of a node stay what they were until the change is replayed.
+ */
+static void
+attr_expect(struct kview *kv, const struct attr *old)
+{
+	struct knode *node;
+
+	if (old->ino == 0)
+		return;
+	node = kview_node(kv, old->ino);
+	node->n_pending++;
+	if (!node->own_attr) {
+		node->own_attr = true;
+		node->attr = *old;
+	}
+}
+
+/*
+ * The kernel has been told: K's attributes become those, unless a local change
+ * has already shown newer ones.  Dead nodes keep theirs: C has none any more.
+ */
+static void
+attr_move(struct kview *kv, const struct attr *attr)
+{
+	struct knode *node;
+
+	if (attr->ino == 0)
+		return;
+	node = kview_find(kv, attr->ino);
+	if (node == NULL && attr->nlink > 0)
+		return;
+	if (node == NULL)
+		return;
+	if (node->unborn)
+		return;
+	if (node->own_attr && node->attr.attr_rev > attr->attr_rev)
+		return;
+	if (node->own_attr || attr->nlink == 0) {
+		node->own_attr = true;
+		node->attr = *attr;
+	}
+}
+
+static void
+attr_settle(struct kview *kv, uint64_t ino)
+{
+	struct knode *node;
+
+	if (ino == 0)
+		return;
+	node = kview_find(kv, ino);
+	assert(node != NULL && node->n_pending > 0);
+	if (--node->n_pending == 0 && !node->unborn && node->attr.nlink > 0)
+		node->own_attr = false;
+	kview_release(kv, node);
+}
+
+static uint64_t
+committed(struct store_txn *t, uint64_t dir, struct slice name)
+{
+	struct tree_name entry;
+
+	return tree_name_get(t, dir, name, &entry) ? entry.ino : 0;
+}
+
+static unsigned
+key_make(struct key *key, uint64_t dir, struct slice name)
+{
+	assert(name.len > 0 && name.len <= LIMIT_NAME);
+	key->dir = dir;
+	memcpy(key->name, name.ptr, name.len);
+	key->name[name.len] = '\0';
+	return offsetof(struct key, name) + name.len;
+}
+
+static struct kname *
+name_find(struct kview *kv, uint64_t dir, struct slice name)
+{
+	struct kname *kn;
+	struct key key;
+	unsigned len;
+
+	if (kv->names == NULL || name.len == 0 || name.len > LIMIT_NAME)
+		return NULL;
+	len = key_make(&key, dir, name);
+	HASH_FIND(hh, kv->names, &key, len, kn);
+	return kn;
+}
+
+static struct kname *
+name_make(struct kview *kv, uint64_t dir, struct slice name, uint64_t ino)
+{
+	struct kname *kn = calloc(1, sizeof *kn);
+
+	assert(kn != NULL);
+	kn->key_len = key_make(&kn->key, dir, name);
+	kn->parent = kview_node(kv, dir);
+	DL_APPEND2(kn->parent->children, kn, sibling_prev, sibling);
+	HASH_ADD_KEYPTR(hh, kv->names, &kn->key, kn->key_len, kn);
+	name_point(kv, kn, ino);
+	return kn;
+}
+
+static void
+name_point(struct kview *kv, struct kname *kn, uint64_t ino)
+{
+	struct knode *was = kn->node;
+
+	if (was != NULL && was->ino == ino)
+		return;
+	kn->ino = ino;
+	kn->node = NULL;
+	if (was != NULL) {
+		DL_DELETE(was->names, kn);
+		kview_release(kv, was);
+	}
+	if (ino != 0) {
+		kn->node = kview_node(kv, ino);
+		DL_APPEND(kn->node->names, kn);
+	}
+}
+
+/* Drops the overlay entry when it says nothing that C does not say. */
+static void
+name_tidy(struct kview *kv, struct store_txn *t, struct kname *kn)
+{
+	if (kn->pending > 0)
+		return;
+	if (committed(t, kn->key.dir, slice_str(kn->key.name)) != kn->ino)
+		return;
+	name_free(kv, kn);
+}
+
+static void
+name_free(struct kview *kv, struct kname *kn)
+{
+	struct knode *parent = kn->parent;
+
+	name_point(kv, kn, 0);
+	DL_DELETE2(parent->children, kn, sibling_prev, sibling);
+	kview_release(kv, parent);
+	HASH_DEL(kv->names, kn);
+	free(kn);
+}

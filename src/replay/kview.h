@@ -1,0 +1,91 @@
+/*
+ * kview.h: K, the tree as this host's kernel believes it to be.
+ *
+ * C is the committed tree in the store.  K differs from C only where the
+ * replay of a remote commit is pending, and in names not born yet; kview keeps
+ * just those differences, and what the kernel holds references to.  Everything
+ * the kernel asks is answered from K and may be cached for ever, because K
+ * changes only together with a kernel operation on that very name.
+ *
+ * A *touch* is one replayed or local change as it concerns K: kview_expect()
+ * when a remote commit is published (K keeps the old state, pending), then
+ * kview_move() when the kernel has been told, and kview_settle() when nothing
+ * more is to come of it.  Loop thread only; read transactions are the caller's.
+ */
+#ifndef REPLAY_KVIEW_H
+#define REPLAY_KVIEW_H
+
+#include <uthash.h>
+
+#include "command/outcome.h"
+#include "store/store.h"
+
+struct kview;
+struct kname;
+
+/* A node that the kernel knows, or whose K state is not C's. */
+struct knode {
+	uint64_t ino;
+	uint64_t n_lookup;  /* references that the kernel holds */
+	unsigned n_pending; /* published changes that were not replayed yet */
+	unsigned n_handles; /* open handles of mount */
+	unsigned n_dirty;   /* of them: with a draft not committed yet */
+	bool own_attr;	    /* attr is K's; otherwise K's attributes are C's */
+	bool unborn;	    /* in K only: not committed yet (CONTRACT F2) */
+	bool displaced;	    /* unborn, and its name was taken by a replay */
+	bool birthing;	    /* unborn, and its birth is under way */
+	struct handle *handles; /* mount: the open ones */
+	struct birth *birth; /* mount: where it is to be born; NULL: born */
+	struct attr attr;
+	uint64_t alias;	    /* what a birth became when its name was taken; 0 */
+	uint64_t wait_rev;  /* while the cursor is below: attributes are given
+			     * with timeout 0 (the parked GETATTR) */
+	struct version *version; /* mount: newest pinned content, or NULL */
+	struct kname *names;	 /* overlay names that are this node */
+	struct kname *children;	 /* overlay names in this directory */
+	UT_hash_handle hh;
+};
+
+struct kview *kview_new(void);
+void kview_free(struct kview *);
+
+struct knode *kview_find(struct kview *, uint64_t ino); /* NULL: unknown */
+struct knode *kview_node(struct kview *, uint64_t ino); /* made if unknown */
+/* Frees it when nothing refers to it any more; call after dropping a count. */
+void kview_release(struct kview *, struct knode *);
+void kview_remember(struct kview *, uint64_t ino);		/* LOOKUP's + 1 */
+void kview_forget(struct kview *, uint64_t ino, uint64_t n); /* FORGET */
+bool kview_known(struct kview *, uint64_t ino); /* by the kernel */
+
+/* What the kernel should be told.  0: there is no such name. */
+uint64_t kview_lookup(struct kview *, struct store_txn *, uint64_t dir,
+    struct slice name);
+bool kview_attr(struct kview *, struct store_txn *, uint64_t ino,
+    struct attr *ret);
+/* Some (directory, name) of a node in K; false: it has none. */
+bool kview_name_of(struct kview *, struct store_txn *, uint64_t ino,
+    uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1]);
+/* Calls for each name of a directory in K, in byte order. */
+void kview_each(struct kview *, struct store_txn *, uint64_t dir,
+    void (*each)(void *arg, const char *name, uint64_t ino), void *arg);
+bool kview_empty(struct kview *, struct store_txn *, uint64_t dir);
+
+/* Sets one name (0: absent).  The caller sees to the kernel. */
+void kview_set(struct kview *, struct store_txn *, uint64_t dir,
+    struct slice name, uint64_t ino);
+
+/* The three steps of a change, see above. */
+void kview_expect(struct kview *, const struct change *);
+void kview_move(struct kview *, struct store_txn *, const struct change *);
+void kview_settle(struct kview *, struct store_txn *, const struct change *);
+
+/* Does K already agree with what this change expects to find? */
+bool kview_ready(struct kview *, struct store_txn *, const struct change *);
+/* Is K[dir,name] what C has?  An unborn name over nothing counts as equal. */
+bool kview_equal(struct kview *, struct store_txn *, uint64_t dir,
+    struct slice name);
+
+/* Names and nodes kept, for metrics and `gov debug`. */
+unsigned kview_differences(struct kview *);
+
+#endif

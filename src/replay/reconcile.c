@@ -1,0 +1,224 @@
+/*
+ * reconcile.c: driving one name from K to C, whatever has crossed there.
+ *
+ * A step machine at the queue's head: each call looks at K and C anew and
+ * sends at most one operation; the next call sees what came of it.  It moves
+ * nodes rather than removing and making them, so that watches live on.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <utlist.h>
+
+#include "replay/replay_internal.h"
+#include "tree/tree.h"
+
+/* Steps for one name before others get their turn. */
+#define RECONCILE_TRIES 32
+
+static void remove_name(struct replay *, struct store_txn *, struct op *,
+    uint64_t k);
+static void make_name(struct replay *, struct store_txn *, struct op *,
+    uint64_t c);
+static bool home_of(struct replay *, struct store_txn *, uint64_t node,
+    uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1]);
+static void step_rename(struct replay *, struct store_txn *, uint64_t dir,
+    const char *name, uint64_t dir2, const char *name2);
+
+static uint64_t
+committed(struct store_txn *t, uint64_t dir, struct slice name)
+{
+	struct tree_name entry;
+
+	return tree_name_get(t, dir, name, &entry) ? entry.ino : 0;
+}
+
+bool
+reconcile_step(struct replay *r, struct store_txn *t, struct op *op)
+{
+	struct kview *kv = r->conf.kview;
+	struct slice name = slice_str(op->change.name);
+	uint64_t dir = op->change.dir;
+	uint64_t k = kview_lookup(kv, t, dir, name);
+	uint64_t c = committed(t, dir, name);
+	struct attr parent;
+
+	if (k == c)
+		return true;
+	if (!kview_attr(kv, t, dir, &parent) || parent.nlink == 0) {
+		kview_set(kv, t, dir, name, c); /* out of anyone's reach */
+		return true;
+	}
+	if (!op->force && kview_equal(kv, t, dir, name))
+		return true;
+	if (!kview_known(kv, dir) && !kview_known(kv, k) &&
+	    !kview_known(kv, c)) {
+		kview_set(kv, t, dir, name, c);
+		return true;
+	}
+	if (op->tries++ >= RECONCILE_TRIES) {
+		/* Something local is in the way: come back later. */
+		op->tries = 0;
+		op->rev = engine_rev(r->conf.engine) + 1;
+		DL_DELETE(r->queue, op);
+		DL_APPEND(r->queue, op);
+		return false;
+	}
+	if (k != 0)
+		remove_name(r, t, op, k);
+	else
+		make_name(r, t, op, c);
+	return false;
+}
+
+struct child_list {
+	char (*names)[LIMIT_NAME + 1];
+	unsigned n, cap;
+};
+
+static void
+collect(void *arg, const char *name, uint64_t ino)
+{
+	struct child_list *l = arg;
+
+	if (l->n == l->cap) {
+		l->cap = l->cap == 0 ? 16 : 2 * l->cap;
+		l->names = realloc(l->names, l->cap * sizeof *l->names);
+		assert(l->names != NULL);
+	}
+	memcpy(l->names[l->n++], name, strlen(name) + 1);
+}
+
+/* K has a node under the name that C has not there. */
+static void
+remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
+{
+	struct kview *kv = r->conf.kview;
+	struct knode *node = kview_find(kv, k);
+	struct change step = {.kind = CHANGE_UNLINK, .dir = op->change.dir,
+	    .node = k};
+	struct child_list children = {0};
+	struct attr attr = {0};
+	uint64_t home;
+	char home_name[LIMIT_NAME + 1];
+
+	if (node != NULL && node->unborn) {
+		replay_displace(r, node, op->change.dir, op->change.name);
+		return;
+	}
+	if (home_of(r, t, k, &home, home_name)) {
+		step_rename(r, t, op->change.dir, op->change.name, home,
+		    home_name);
+		return;
+	}
+	memcpy(step.name, op->change.name, sizeof step.name);
+	if (!kview_attr(kv, t, k, &attr) || !S_ISDIR(attr.mode)) {
+		replay_send(r, &step, HELPER_UNLINK, step.dir, step.name, 0,
+		    "", false);
+		return;
+	}
+	kview_each(kv, t, k, collect, &children);
+	for (unsigned i = 0; i < children.n; i++)
+		replay_push_reconcile(r, op->rev, k, children.names[i], true,
+		    true);
+	if (children.n == 0) {
+		step.kind = CHANGE_RMDIR;
+		replay_send(r, &step, HELPER_RMDIR, step.dir, step.name, 0,
+		    "", false);
+	}
+	free(children.names);
+}
+
+/* C has a node under a name that is free in K. */
+static void
+make_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t c)
+{
+	enum helper_op how = HELPER_MKNOD;
+	struct change step = {.dir = op->change.dir, .node = c};
+	struct attr attr;
+	uint64_t from;
+	char from_name[LIMIT_NAME + 1];
+
+	if (!tree_node_get(t, c, &attr))
+		return; /* C changes under us only between calls: not now */
+	memcpy(step.name, op->change.name, sizeof step.name);
+	step.attr = attr;
+	if (kview_name_of(r->conf.kview, t, c, &from, from_name)) {
+		if (S_ISDIR(attr.mode) ||
+		    committed(t, from, slice_str(from_name)) != c) {
+			step_rename(r, t, from, from_name, step.dir,
+			    step.name);
+			return;
+		}
+		step.kind = CHANGE_LINK;
+		replay_send(r, &step, HELPER_LINK, from, from_name, step.dir,
+		    step.name, false);
+		return;
+	}
+	step.kind = CHANGE_CREATE;
+	if (S_ISDIR(attr.mode)) {
+		step.kind = CHANGE_MKDIR;
+		how = HELPER_MKDIR;
+	} else if (S_ISLNK(attr.mode)) {
+		step.kind = CHANGE_SYMLINK;
+		how = HELPER_SYMLINK;
+	} else if (attr.size > 0) {
+		how = HELPER_BORN;
+	}
+	replay_send(r, &step, how, step.dir, step.name, 0, "", false);
+}
+
+/* Where C has the node and K has not: it can be moved there. */
+static bool
+home_of(struct replay *r, struct store_txn *t, uint64_t node,
+    uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1])
+{
+	struct kview *kv = r->conf.kview;
+	struct slice name = SLICE_EMPTY;
+	struct knode *there;
+	uint64_t dir = 0, k;
+	struct attr attr;
+
+	while (tree_backlink_next(t, node, dir, name, &dir, &name)) {
+		k = kview_lookup(kv, t, dir, name);
+		if (k == node || !kview_attr(kv, t, dir, &attr))
+			continue;
+		there = kview_find(kv, k);
+		if (there != NULL && there->unborn)
+			continue;
+		/* A directory the kernel cannot reach yet is no home. */
+		if (dir != TREE_ROOT &&
+		    !kview_name_of(kv, t, dir, ret_dir, ret_name))
+			continue;
+		*ret_dir = dir;
+		memcpy(ret_name, name.ptr, name.len);
+		ret_name[name.len] = '\0';
+		return true;
+	}
+	return false;
+}
+
+/* Moves a name within K; what is in its way changes places with it. */
+static void
+step_rename(struct replay *r, struct store_txn *t, uint64_t dir,
+    const char *name, uint64_t dir2, const char *name2)
+{
+	struct kview *kv = r->conf.kview;
+	struct change step = {.kind = CHANGE_RENAME, .dir = dir,
+	    .dir2 = dir2};
+
+	step.node = kview_lookup(kv, t, dir, slice_str(name));
+	step.node2 = kview_lookup(kv, t, dir2, slice_str(name2));
+	memcpy(step.name, name, strlen(name) + 1);
+	memcpy(step.name2, name2, strlen(name2) + 1);
+	kview_attr(kv, t, step.node, &step.attr);
+	if (step.node2 != 0)
+		step.kind = CHANGE_EXCHANGE;
+	replay_send(r, &step,
+	    step.node2 != 0 ? HELPER_EXCHANGE : HELPER_RENAME, dir, name, dir2,
+	    name2, false);
+}

@@ -1,0 +1,530 @@
+/*
+ * replay.c: the queue, its cursor, and one operation's life.
+ */
+#include "config.h"
+
+#include "replay/replay.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <utlist.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "replay/replay_internal.h"
+
+/* Tries of one operation before the names are left to reconcile(). */
+#define OP_TRIES 4
+
+enum begun { BEGUN_SENT, BEGUN_DONE };
+
+static enum begun begin_change(struct replay *, struct store_txn *,
+    struct op *);
+static enum begun begin_node(struct replay *, struct store_txn *, struct op *);
+static void finish(struct replay *, struct store_txn *, struct op *);
+static void cross(struct replay *, struct store_txn *, struct op *);
+static bool kernel_cares(struct replay *, const struct change *);
+static bool delayed(struct replay *, struct op *);
+static void on_delay(uv_timer_t *);
+static void cursor_update(struct replay *);
+static void pop(struct replay *, struct op *);
+
+int
+replay_open(const struct replay_conf *conf, struct replay **ret)
+{
+	struct replay *r = calloc(1, sizeof *r);
+	int err;
+
+	assert(r != NULL);
+	r->conf = *conf;
+	r->next_id = 1;
+	r->cursor = engine_rev(conf->engine);
+	uv_timer_init(conf->loop, &r->delay);
+	r->delay.data = r;
+	err = helper_start(r);
+	if (err != 0)
+		return err; /* the daemon ends with it */
+	*ret = r;
+	return 0;
+}
+
+static void
+on_delay_closed(uv_handle_t *handle)
+{
+	struct replay *r = handle->data;
+
+	r->stop_cb(r->stop_arg);
+}
+
+static void
+on_helper_stopped(struct replay *r)
+{
+	uv_close((uv_handle_t *)&r->delay, on_delay_closed);
+}
+
+void
+replay_stop(struct replay *r, void (*cb)(void *), void *arg)
+{
+	r->stopping = true;
+	r->stop_cb = cb;
+	r->stop_arg = arg;
+	helper_stop(r, on_helper_stopped);
+}
+
+void
+replay_free(struct replay *r)
+{
+	struct op *op, *next;
+
+	if (r == NULL)
+		return;
+	DL_FOREACH_SAFE (r->queue, op, next)
+		free(op);
+	free(r);
+}
+
+void
+replay_push(struct replay *r, const struct change *change, bool born)
+{
+	struct op *op = calloc(1, sizeof *op);
+
+	assert(op != NULL);
+	op->kind = OP_CHANGE;
+	op->rev = change->rev;
+	op->queued_ns = clock_now_ns();
+	op->change = *change;
+	op->born = born;
+	kview_expect(r->conf.kview, change);
+	DL_APPEND(r->queue, op);
+	r->n_queued++;
+}
+
+void
+replay_push_reconcile(struct replay *r, uint64_t rev, uint64_t dir,
+    const char *name, bool force, bool at_head)
+{
+	struct op *op = calloc(1, sizeof *op);
+
+	assert(op != NULL);
+	op->kind = OP_RECONCILE;
+	op->rev = rev;
+	op->queued_ns = clock_now_ns();
+	op->change.dir = dir;
+	op->force = force;
+	memcpy(op->change.name, name, strlen(name) + 1);
+	if (at_head)
+		DL_PREPEND(r->queue, op);
+	else
+		DL_APPEND(r->queue, op);
+	r->n_queued++;
+}
+
+void
+replay_reconcile(struct replay *r, uint64_t dir, struct slice name, bool force)
+{
+	char copy[LIMIT_NAME + 1];
+
+	memcpy(copy, name.ptr, name.len);
+	copy[name.len] = '\0';
+	replay_push_reconcile(r, engine_rev(r->conf.engine) + 1, dir, copy,
+	    force, false);
+}
+
+void
+replay_pump(struct replay *r)
+{
+	struct store_txn *t;
+	struct op *op;
+
+	if (r->pumping || r->stopping)
+		return;
+	r->pumping = true;
+	while (!r->in_flight && (op = r->queue) != NULL) {
+		if (!helper_ready(r) || delayed(r, op))
+			break;
+		t = store_begin(engine_store(r->conf.engine), STORE_READ);
+		if (op->kind == OP_RECONCILE) {
+			if (reconcile_step(r, t, op))
+				pop(r, op);
+		} else if (begin_change(r, t, op) == BEGUN_DONE) {
+			finish(r, t, op);
+		}
+		store_abort(t);
+	}
+	r->pumping = false;
+	cursor_update(r);
+}
+
+uint64_t
+replay_cursor(const struct replay *r)
+{
+	return r->cursor;
+}
+
+unsigned
+replay_length(const struct replay *r)
+{
+	return r->n_queued;
+}
+
+uint64_t
+replay_oldest_ns(const struct replay *r)
+{
+	return r->queue == NULL ? 0 : r->queue->queued_ns;
+}
+
+pid_t
+replay_pid(const struct replay *r)
+{
+	return helper_pid(r);
+}
+
+void
+replay_drain(struct replay *r)
+{
+	helper_drain(r);
+	replay_pump(r);
+}
+
+int
+replay_enact_name(struct replay *r, uint64_t dir, struct slice name,
+    uint64_t dir2, struct slice name2, uint64_t *ret_ino)
+{
+	const struct helper_request *q = &r->request;
+	bool link = q->op == HELPER_LINK;
+	struct store_txn *t;
+	bool ready;
+
+	if (!r->in_flight || r->moved)
+		return -ESTALE;
+	if (link) { /* LINK names only the new name */
+		if (dir != q->dir2 || !slice_eq(name, slice_str(q->name2)))
+			return -ESTALE;
+	} else if (dir != q->dir || !slice_eq(name, slice_str(q->name)) ||
+	    !slice_eq(name2, slice_str(q->name2)) ||
+	    (name2.len > 0 && dir2 != q->dir2)) {
+		return -ESTALE;
+	}
+	t = store_begin(engine_store(r->conf.engine), STORE_READ);
+	ready = kview_ready(r->conf.kview, t, &r->current);
+	if (ready) {
+		kview_move(r->conf.kview, t, &r->current);
+		r->moved = true;
+		*ret_ino = r->current.node;
+	}
+	store_abort(t);
+	return ready ? 0 : -ESTALE;
+}
+
+int
+replay_enact_node(struct replay *r, uint64_t ino)
+{
+	struct store_txn *t;
+
+	if (!r->in_flight || r->current.node != ino)
+		return -ESTALE;
+	if (r->current.kind == CHANGE_CONTENT ||
+	    r->current.kind == CHANGE_ATTR) {
+		t = store_begin(engine_store(r->conf.engine), STORE_READ);
+		kview_move(r->conf.kview, t, &r->current);
+		store_abort(t);
+		r->moved = true;
+	}
+	return 0;
+}
+
+static enum helper_op
+create_op(const struct op *op)
+{
+	if (!op->born)
+		return HELPER_MKNOD;
+	return op->change.attr.size > 0 ? HELPER_BORN : HELPER_BORN_EMPTY;
+}
+
+/*
+ * Sends a queued change to the helper, or finds that there is nothing to tell.
+ */
+static enum begun
+begin_change(struct replay *r, struct store_txn *t, struct op *op)
+{
+	struct kview *kv = r->conf.kview;
+	struct change *c = &op->change;
+	struct knode *there;
+	uint64_t from_dir;
+	char from[LIMIT_NAME + 1];
+	uint64_t at = c->kind == CHANGE_RENAME ? c->dir2 : c->dir;
+	const char *at_name = c->kind == CHANGE_RENAME ? c->name2 : c->name;
+
+	if (c->kind == CHANGE_CONTENT || c->kind == CHANGE_ATTR)
+		return begin_node(r, t, op);
+	if (c->kind <= CHANGE_LINK || c->kind == CHANGE_RENAME) {
+		there = kview_find(kv, kview_lookup(kv, t, at,
+		    slice_str(at_name)));
+		if (there != NULL && there->unborn && !there->displaced) {
+			replay_displace(r, there, at, at_name);
+			return BEGUN_SENT;
+		}
+	}
+	if (!kview_ready(kv, t, c)) {
+		cross(r, t, op);
+		return BEGUN_SENT;
+	}
+	if (!kernel_cares(r, c)) {
+		kview_move(kv, t, c);
+		metric_add(METRIC_replay_skipped, 1);
+		return BEGUN_DONE;
+	}
+	switch (c->kind) {
+	case CHANGE_CREATE:
+		replay_send(r, c, create_op(op), c->dir, c->name, 0, "", true);
+		break;
+	case CHANGE_MKDIR:
+		replay_send(r, c, HELPER_MKDIR, c->dir, c->name, 0, "", true);
+		break;
+	case CHANGE_SYMLINK:
+		replay_send(r, c, HELPER_SYMLINK, c->dir, c->name, 0, "",
+		    true);
+		break;
+	case CHANGE_LINK:
+		if (!kview_name_of(kv, t, c->node, &from_dir, from)) {
+			cross(r, t, op);
+			break;
+		}
+		replay_send(r, c, HELPER_LINK, from_dir, from, c->dir, c->name,
+		    true);
+		break;
+	case CHANGE_UNLINK:
+		replay_send(r, c, HELPER_UNLINK, c->dir, c->name, 0, "", true);
+		break;
+	case CHANGE_RMDIR:
+		replay_send(r, c, HELPER_RMDIR, c->dir, c->name, 0, "", true);
+		break;
+	case CHANGE_RENAME:
+		replay_send(r, c, HELPER_RENAME, c->dir, c->name, c->dir2,
+		    c->name2, true);
+		break;
+	case CHANGE_EXCHANGE:
+		replay_send(r, c, HELPER_EXCHANGE, c->dir, c->name, c->dir2,
+		    c->name2, true);
+		break;
+	default:
+		assert(false);
+	}
+	return BEGUN_SENT;
+}
+
+/* A change of content or attributes goes by whatever name the node has in K. */
+static enum begun
+begin_node(struct replay *r, struct store_txn *t, struct op *op)
+{
+	struct kview *kv = r->conf.kview;
+	struct change *c = &op->change;
+	enum helper_op what = HELPER_CONTENT;
+	char name[LIMIT_NAME + 1] = "";
+	uint64_t dir = c->dir;
+	bool named = c->node == 1;
+
+	if (!named && c->dir != 0 && c->name[0] != '\0' &&
+	    kview_lookup(kv, t, c->dir, slice_str(c->name)) == c->node) {
+		memcpy(name, c->name, sizeof name);
+		named = true;
+	}
+	if (!named)
+		named = kview_name_of(kv, t, c->node, &dir, name);
+	if (!named || op->tries >= OP_TRIES ||
+	    (!kview_known(kv, c->node) && !kview_known(kv, dir))) {
+		kview_move(kv, t, c);
+		if (kview_known(kv, c->node))
+			r->conf.invalidate(r->conf.arg, c->node);
+		metric_add(METRIC_replay_skipped, 1);
+		return BEGUN_DONE;
+	}
+	if (c->kind == CHANGE_ATTR) {
+		what = HELPER_ATTRIB;
+		if (c->times_only && !c->atime_set)
+			what = HELPER_MTIME;
+		else if (c->times_only && !c->mtime_set)
+			what = HELPER_ATIME;
+	}
+	replay_send(r, c, what, dir, name, 0, "", true);
+	return BEGUN_SENT;
+}
+
+void
+replay_send(struct replay *r, const struct change *change, enum helper_op what,
+    uint64_t dir, const char *name, uint64_t dir2, const char *name2,
+    bool expected)
+{
+	struct helper_request *q = &r->request;
+
+	assert(!r->in_flight);
+	memset(q, 0, sizeof *q);
+	q->id = r->next_id++;
+	q->op = what;
+	q->mode = change->attr.mode;
+	q->dir = dir;
+	q->dir2 = dir2;
+	memcpy(q->name, name, strlen(name) + 1);
+	memcpy(q->name2, name2, strlen(name2) + 1);
+	r->current = *change;
+	r->expected = expected;
+	r->moved = false;
+	r->in_flight = true;
+	r->sent_ns = clock_now_ns();
+	helper_send(r, q);
+}
+
+void
+replay_displace(struct replay *r, struct knode *node, uint64_t dir,
+    const char *name)
+{
+	struct change c = {.kind = CHANGE_UNLINK, .dir = dir,
+	    .node = node->ino};
+
+	node->displaced = true;
+	memcpy(c.name, name, strlen(name) + 1);
+	replay_send(r, &c, HELPER_UNLINK, dir, name, 0, "", false);
+}
+
+static bool
+helper_stumbled(int err)
+{
+	return err != 0 && err != -ESTALE && err != -ENOENT && err != -EEXIST &&
+	    err != -EINTR && err != -ENOTEMPTY;
+}
+
+void
+replay_answered(struct replay *r, int err, uint32_t step)
+{
+	struct op *op = r->queue;
+	struct store_txn *t;
+	uint64_t took_ns = clock_now_ns() - r->sent_ns;
+
+	assert(r->in_flight && op != NULL);
+	r->in_flight = false;
+	metric_time(METRIC_replay_time, took_ns);
+	metric_add(METRIC_replay_ops, 1);
+	if (took_ns > LIMIT_REPLAY_CALL_MS * NS_PER_MS)
+		log_warn("replay: operation %u on '%s' took %llu ms",
+		    r->request.op, r->request.name,
+		    (unsigned long long)(took_ns / NS_PER_MS));
+	if (helper_stumbled(err))
+		log_debug("replay: operation %u on '%s', step %u: %s",
+		    r->request.op, r->request.name, step, strerror(-err));
+	if (r->moved && r->current.kind == CHANGE_RENAME &&
+	    S_ISDIR(r->current.attr.mode))
+		r->conf.dir_renamed(r->conf.arg);
+	if (!r->expected)
+		return; /* a step towards something: the pump looks again */
+	t = store_begin(engine_store(r->conf.engine), STORE_READ);
+	if (r->moved)
+		finish(r, t, op);
+	else if (++op->tries >= OP_TRIES || err == 0)
+		cross(r, t, op);
+	store_abort(t);
+}
+
+/* The kernel has been told, or need not be: nothing more comes of it. */
+static void
+finish(struct replay *r, struct store_txn *t, struct op *op)
+{
+	metric_time(METRIC_replay_lag_time, clock_now_ns() - op->queued_ns);
+	kview_settle(r->conf.kview, t, &op->change);
+	pop(r, op);
+}
+
+/*
+ * A local change has crossed this one.  What K should become now is not the
+ * step recorded here but whatever C has: reconcile the names, and let the
+ * kernel ask again for attributes that no replay will bring it.
+ */
+static void
+cross(struct replay *r, struct store_txn *t, struct op *op)
+{
+	struct change *c = &op->change;
+	bool two = c->name2[0] != '\0';
+
+	metric_add(METRIC_replay_reconciled, 1);
+	DL_DELETE(r->queue, op);
+	r->n_queued--;
+	kview_settle(r->conf.kview, t, c);
+	if (c->kind != CHANGE_CONTENT && c->kind != CHANGE_ATTR) {
+		if (two)
+			replay_push_reconcile(r, op->rev, c->dir2, c->name2,
+			    false, true);
+		replay_push_reconcile(r, op->rev, c->dir, c->name, false,
+		    true);
+	}
+	uint64_t nodes[] = {c->node, c->node2, c->dir, c->dir2};
+	for (unsigned i = 0; i < 4; i++)
+		if (nodes[i] != 0 && kview_known(r->conf.kview, nodes[i]))
+			r->conf.invalidate(r->conf.arg, nodes[i]);
+	free(op);
+}
+
+/*
+ * An inotify watch pins its inode, and a pinned inode is never forgotten: where
+ * the kernel holds no reference nobody watches and nothing is cached.
+ */
+static bool
+kernel_cares(struct replay *r, const struct change *c)
+{
+	struct kview *kv = r->conf.kview;
+
+	return kview_known(kv, c->dir) || kview_known(kv, c->node) ||
+	    kview_known(kv, c->dir2) || kview_known(kv, c->node2);
+}
+
+static bool
+delayed(struct replay *r, struct op *op)
+{
+	int64_t ms = fault_get(FAULT_replay_delay_ms);
+	uint64_t now;
+
+	if (ms <= 0 || op->kind == OP_RECONCILE)
+		return false;
+	now = clock_now_ns();
+	if (now >= op->queued_ns + (uint64_t)ms * NS_PER_MS)
+		return false;
+	uv_timer_start(&r->delay, on_delay,
+	    (op->queued_ns + (uint64_t)ms * NS_PER_MS - now) / NS_PER_MS + 1,
+	    0);
+	return true;
+}
+
+static void
+on_delay(uv_timer_t *timer)
+{
+	replay_pump(timer->data);
+}
+
+static void
+cursor_update(struct replay *r)
+{
+	uint64_t to = engine_rev(r->conf.engine);
+
+	if (r->queue != NULL && r->queue->rev <= to)
+		to = r->queue->rev - 1;
+	metric_set(METRIC_replay_queue, r->n_queued);
+	if (to == r->cursor)
+		return;
+	/* A name queued again for reconciling never takes the cursor back. */
+	if (to > r->cursor)
+		r->cursor = to;
+	engine_report_replayed(r->conf.engine, r->cursor);
+	r->conf.moved(r->conf.arg);
+}
+
+static void
+pop(struct replay *r, struct op *op)
+{
+	DL_DELETE(r->queue, op);
+	r->n_queued--;
+	free(op);
+}
