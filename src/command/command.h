@@ -68,6 +68,8 @@ enum command_flag {
 	/* create: the name must be free; without it a regular file that has
 	 * the name is what was asked for (ino of the outcome, no change) */
 	CREATE_EXCL = 1 << 15,
+	/* birth: chown came before it; uid and gid are to be the file's */
+	BIRTH_OWNER = 1 << 16,
 };
 
 struct stamp {
@@ -94,7 +96,7 @@ struct command {
 	uint64_t node2;	   /* rename: what name2 resolved to; 0: absent */
 	uint64_t ino;	   /* the new node's number, of the session's range */
 	uint32_t mode;	   /* type and permission bits, umask applied */
-	uint32_t uid, gid; /* setattr */
+	uint32_t uid, gid; /* setattr; birth, if BIRTH_OWNER */
 	uint32_t flags;	   /* enum command_flag */
 	uint64_t size;	   /* truncate */
 	uint64_t atime_ns, mtime_ns; /* since the epoch */

@@ -14,6 +14,7 @@
 #include "machine/step.h"
 
 static int birth_new(struct step *, struct attr *dir);
+static int birth_owner(struct step *);
 static int get_regular(struct step *, uint64_t ino, struct attr *ret);
 static bool writable(const struct step *, const struct attr *);
 static int may_write(struct step *, const struct attr *);
@@ -100,10 +101,16 @@ birth_new(struct step *s, struct attr *dir)
 	if (err == 0)
 		err = step_may_be_born(s, dir);
 	if (err == 0)
+		err = birth_owner(s);
+	if (err == 0)
 		err = step_bytes(s, 0, c->data.len);
 	if (err != 0)
 		return err;
 	a = step_new_node(s, dir, S_IFREG | (c->mode & 07777));
+	if (c->flags & BIRTH_OWNER) {
+		a.uid = c->uid;
+		a.gid = c->gid;
+	}
 	a.size = c->data.len;
 	keep_times(c, &a);
 	tree_node_put(s->txn, &a);
@@ -114,6 +121,20 @@ birth_new(struct step *s, struct attr *dir)
 	ch->attr = a;
 	dir_make_name(s, dir, c->name, &a, ch);
 	step_answer(s, &a);
+	return 0;
+}
+
+/* chown(2) of a file not born yet, by the rules of attr.c. */
+static int
+birth_owner(struct step *s)
+{
+	const struct command *c = s->c;
+	const struct stamp *st = &c->stamp;
+
+	if ((c->flags & BIRTH_OWNER) && !st->privileged &&
+	    (c->uid != st->uid || !step_in_group(st, c->gid)))
+		return step_refuse(s, -EPERM,
+		    "only root and, for his own groups, the owner may do that");
 	return 0;
 }
 

@@ -247,6 +247,8 @@ fill_birth(struct mount *m, struct pending *p, struct handle *h)
 	c->uid = node->attr.uid;
 	c->gid = node->attr.gid;
 	c->flags = h->append && !h->whole ? BIRTH_APPEND : 0;
+	if (birth->explicit_owner)
+		c->flags |= BIRTH_OWNER;
 	fill_times(c, h, node);
 	node->birthing = true;
 	p->node = node;

@@ -118,7 +118,7 @@ mount_open(const struct mount_conf *conf, struct mount **ret)
 static int
 session_begin(struct mount *m)
 {
-	char *argv[] = {"govfsd", NULL}, path[32];
+	char name[] = "govfsd", *argv[] = {name, NULL}, path[32];
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
 	int err;
 

@@ -33,6 +33,7 @@ struct birth {
 	uint64_t dir;
 	char name[LIMIT_NAME + 1];
 	bool explicit_times; /* utimens came before the birth */
+	bool explicit_owner; /* so did chown */
 };
 
 struct credentials {

@@ -261,6 +261,8 @@ setattr_unborn(struct mount *m, fuse_req_t req, struct knode *node,
 		a->uid = st->st_uid;
 	if (set & FUSE_SET_ATTR_GID)
 		a->gid = st->st_gid;
+	if (set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+		node->birth->explicit_owner = true;
 	if (set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW))
 		a->atime_ns = set & FUSE_SET_ATTR_ATIME_NOW
 		    ? now

@@ -39,7 +39,8 @@ spawn(struct replay *r)
 {
 	struct helper *h = r->helper;
 	uv_stdio_container_t stdio[5];
-	char *args[] = {"govfs-replay", "--replay-helper", NULL};
+	char name[] = "govfs-replay", flag[] = "--replay-helper";
+	char *args[] = {name, flag, NULL};
 	uv_process_options_t opt = {
 	    .exit_cb = on_exit_of_helper,
 	    .file = "/proc/self/exe",
