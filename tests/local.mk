@@ -32,7 +32,6 @@ tests_unit_conf_t_SOURCES = tests/unit/conf.c
 tests_unit_conf_t_LDADD = $(COMMON_LIBS)
 
 EXTRA_DIST += tests/lib.sh tests/run .ci/run
-EXTRA_DIST += tests/lib.sh
 
 check_PROGRAMS += tests/sim/directed.t
 tests_sim_directed_t_SOURCES = tests/sim/directed.c tests/sim/cluster.c \
@@ -42,3 +41,7 @@ tests_sim_directed_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 check_PROGRAMS += tests/unit/engine.t
 tests_unit_engine_t_SOURCES = tests/unit/engine.c
 tests_unit_engine_t_LDADD = $(COMMON_LIBS)
+
+check_PROGRAMS += tests/unit/ctl.t
+tests_unit_ctl_t_SOURCES = tests/unit/ctl.c
+tests_unit_ctl_t_LDADD = $(COMMON_LIBS)
