@@ -192,7 +192,12 @@ kview_attr(struct kview *kv, struct store_txn *t, uint64_t ino,
 		*ret = node->attr;
 		return true;
 	}
-	return tree_node_get(t, ino, ret);
+	if (tree_node_get(t, ino, ret))
+		return true;
+	/* Mounted before the cluster's first commit has formatted the tree. */
+	*ret = (struct attr){.ino = TREE_ROOT, .mode = S_IFDIR | 0755,
+	    .nlink = 2};
+	return ino == TREE_ROOT;
 }
 
 bool
