@@ -211,7 +211,9 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	struct store_txn *t;
 	bool born = a->command->kind == COMMAND_birth;
 
-	if (a->req == NULL) {
+	/* No system call asked for a session: what opening the first one
+	 * does to the tree (formatting it) is news to the kernel. */
+	if (a->req == NULL || a->command->kind == COMMAND_session_open) {
 		for (unsigned i = 0; i < a->outcome->n_changes; i++)
 			replay_push(m->replay, &a->outcome->changes[i],
 			    born && a->outcome->changes[i].kind ==
