@@ -12,6 +12,7 @@
  * -ENOSPC means: no room for the next segment, nothing of this request was
  * written, the log goes on as if it had not been asked; requests queued behind
  * it fail the same way.  wal_space_low() says so earlier, one segment ahead.
+ * (wal_truncate() and wal_reset() are never refused for lack of room.)
  *
  * What recovery can tell apart is written in wal_format.h.
  */
@@ -28,7 +29,8 @@ struct wal_conf {
 	const char *dir;       /* made if missing; copied */
 	uint8_t cluster[16];   /* files of another cluster are refused */
 	uint64_t member;       /* own member id; of another: refused */
-	size_t segment_bytes;  /* full size of a segment; 0: 8 MiB */
+	size_t segment_bytes;  /* full size of a segment, at least 16 KiB and a
+				* multiple of 4 KiB; 0: 8 MiB */
 	unsigned idle_note_ms; /* after so long without a write, a short record
 				* keeps the commit index and vouches for the
 				* last write; 0: 50 */

@@ -1,0 +1,515 @@
+/*
+ * wal.c: the loop's side of the log.
+ */
+#include "config.h"
+
+#include "group/wal_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/metric.h"
+
+#define IDLE_NOTE_MS 50
+#define SPACE_RETRY_MS 1000
+#define RELEASE_MAX 64 /* segments at a time; the rest next time */
+
+static int open_dir(struct wal *, const char *);
+static int start(struct wal *);
+static void enqueue(struct wal *, struct wal_req *, enum wal_kind,
+    uint64_t index);
+static void completed(uv_async_t *);
+static void settle(struct wal *, struct wal_req *);
+static void refill(struct wal *);
+static void refill_work(uv_work_t *);
+static void refill_done(uv_work_t *, int);
+static void refill_again(uv_timer_t *);
+static void finish(struct wal *);
+static void recycle(struct wal *, const struct wal_segment *);
+static void handle_closed(uv_handle_t *);
+static void wal_free(struct wal *);
+
+int
+wal_open(uv_loop_t *loop, const struct wal_conf *conf, struct wal **ret,
+    struct wal_recovery *ret_info)
+{
+	struct wal *w = calloc(1, sizeof(*w));
+	struct wal_recovery info = {0};
+	int err;
+
+	assert(conf->member != 0);
+	if (w == NULL)
+		return -ENOMEM;
+	w->loop = loop;
+	w->dir_fd = w->vote_fd = w->tail.fd = -1;
+	memcpy(w->cluster, conf->cluster, sizeof(w->cluster));
+	w->member = conf->member;
+	w->segment_bytes = conf->segment_bytes != 0 ? conf->segment_bytes :
+	    WAL_SEGMENT_BYTES;
+	assert(w->segment_bytes % WAL_BLOCK == 0 &&
+	    w->segment_bytes >= 4 * WAL_BLOCK);
+	w->idle_note_ms = conf->idle_note_ms != 0 ? conf->idle_note_ms :
+	    IDLE_NOTE_MS;
+	w->epoch = 1;
+	w->queue_end = &w->queue;
+	w->done_end = &w->done;
+	pthread_mutex_init(&w->lock, NULL);
+	err = open_dir(w, conf->dir);
+	if (err == 0)
+		err = wal_block_reserve(w, WAL_BLOCK);
+	if (err == 0)
+		err = wal_recover(w, &info);
+	if (err == 0)
+		err = start(w);
+	*ret_info = info;
+	if (err != 0) {
+		wal_free(w);
+		return err;
+	}
+	refill(w);
+	*ret = w;
+	return 0;
+}
+
+/* Only one process may use a log. */
+static int
+open_dir(struct wal *w, const char *dir)
+{
+	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+		return -errno;
+	w->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (w->dir_fd < 0)
+		return -errno;
+	if (flock(w->dir_fd, LOCK_EX | LOCK_NB) != 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	return 0;
+}
+
+static int
+start(struct wal *w)
+{
+	pthread_condattr_t attr;
+	int err;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	w->written_commit = w->commit;
+	w->unvouched = false;
+	err = uv_async_init(w->loop, &w->async, completed);
+	if (err != 0)
+		return err;
+	uv_timer_init(w->loop, &w->timer);
+	w->async.data = w->timer.data = w->work.data = w;
+	w->n_handles = 2;
+	err = -pthread_create(&w->thread, NULL, wal_writer_main, w);
+	assert(err == 0); /* once, at the start of the process */
+	return err;
+}
+
+void
+wal_stop(struct wal *w, void (*cb)(void *ctx), void *ctx)
+{
+	if (w == NULL) {
+		if (cb != NULL)
+			cb(ctx);
+		return;
+	}
+	assert(!w->stopping);
+	w->stopping = true;
+	w->stopped = cb;
+	w->stopped_ctx = ctx;
+	pthread_mutex_lock(&w->lock);
+	w->stop = true;
+	pthread_cond_signal(&w->wake);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void
+wal_append(struct wal *w, struct wal_req *req, const struct wal_entry *entries,
+    size_t n)
+{
+	uint64_t index = w->last_index + 1;
+
+	assert(n > 0);
+	free(w->places); /* too late for wal_read_all() */
+	w->places = NULL;
+	req->entries = entries;
+	req->n = n;
+	for (size_t i = 0; i < n; i++) {
+		int err = wal_run_add(w, index + i, entries[i].term);
+
+		assert(err == 0); /* 16 bytes per term */
+	}
+	w->last_index += n;
+	enqueue(w, req, WAL_ENTRY, index);
+}
+
+void
+wal_truncate(struct wal *w, struct wal_req *req, uint64_t from)
+{
+	assert(from > 0 && from <= w->last_index + 1);
+	wal_run_cut(w, from);
+	w->last_index = from - 1;
+	if (from < w->first_index)
+		w->first_index = from;
+	enqueue(w, req, WAL_TRUNCATE, from);
+}
+
+void
+wal_reset(struct wal *w, struct wal_req *req, uint64_t next_index)
+{
+	assert(next_index > 0);
+	wal_run_cut(w, 0);
+	w->first_index = next_index;
+	w->last_index = next_index - 1;
+	enqueue(w, req, WAL_RESET, next_index);
+}
+
+static void
+enqueue(struct wal *w, struct wal_req *req, enum wal_kind kind, uint64_t index)
+{
+	assert(!w->stopping && req->done != NULL);
+	req->kind = kind;
+	req->index = index;
+	req->epoch = w->epoch;
+	req->next = NULL;
+	pthread_mutex_lock(&w->lock);
+	*w->queue_end = req;
+	w->queue_end = &req->next;
+	pthread_cond_signal(&w->wake);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void
+completed(uv_async_t *async)
+{
+	struct wal *w = async->data;
+	struct wal_req *req, *next;
+	bool finished;
+
+	pthread_mutex_lock(&w->lock);
+	req = w->done;
+	w->done = NULL;
+	w->done_end = &w->done;
+	finished = w->finished;
+	metric_add(METRIC_wal_writes, (int64_t)w->n_writes);
+	metric_add(METRIC_wal_bytes, (int64_t)w->n_bytes);
+	w->n_writes = w->n_bytes = 0;
+	pthread_mutex_unlock(&w->lock);
+	for (; req != NULL; req = next) {
+		next = req->next;
+		settle(w, req);
+		req->done(req, req->status);
+	}
+	if (finished)
+		finish(w);
+	else
+		refill(w);
+}
+
+/* The loop's view after a request. */
+static void
+settle(struct wal *w, struct wal_req *req)
+{
+	if (req->status != 0) {
+		/* The first one refused: all queued behind it are as well, so
+		 * the log ends where the disk's does. */
+		if (req->epoch != w->epoch)
+			return;
+		w->epoch++;
+		w->last_index = w->durable_index;
+		wal_run_cut(w, w->durable_index + 1);
+		log_error("group: log: cannot write entry %" PRIu64 ": %s",
+		    req->index, strerror(-req->status));
+	} else if (req->kind == WAL_ENTRY) {
+		w->durable_index = req->index + req->n - 1;
+	} else if (req->kind == WAL_RESET || req->index <= w->durable_index) {
+		w->durable_index = req->index - 1;
+	}
+}
+
+/* Keeps zeroed files ready, one at a time, in the pool. */
+static void
+refill(struct wal *w)
+{
+	unsigned i;
+
+	if (w->working || w->stopping || uv_is_active((uv_handle_t *)&w->timer))
+		return;
+	pthread_mutex_lock(&w->lock);
+	for (i = 0; i < WAL_SPARES && w->spares[i] != 0; i++)
+		;
+	pthread_mutex_unlock(&w->lock);
+	if (i == WAL_SPARES) {
+		w->space_low = false;
+		return;
+	}
+	w->work_idx = i;
+	w->work_bytes = wal_next_size(w, 0);
+	w->working = uv_queue_work(w->loop, &w->work, refill_work,
+	    refill_done) == 0;
+}
+
+static void
+refill_work(uv_work_t *work)
+{
+	struct wal *w = work->data;
+
+	w->work_status = wal_spare_make(w, w->work_idx, w->work_bytes);
+}
+
+static void
+refill_done(uv_work_t *work, int status)
+{
+	struct wal *w = work->data;
+
+	w->working = false;
+	if (w->work_status == 0) {
+		pthread_mutex_lock(&w->lock);
+		w->spares[w->work_idx] = w->work_bytes;
+		pthread_mutex_unlock(&w->lock);
+	} else if (!w->space_low) {
+		w->space_low = true;
+		log_error("group: log: no room for the next segment: %s",
+		    strerror(-w->work_status));
+	}
+	if (w->stopping) {
+		finish(w);
+		return;
+	}
+	if (w->work_status != 0)
+		uv_timer_start(&w->timer, refill_again, SPACE_RETRY_MS, 0);
+	else
+		refill(w);
+}
+
+static void
+refill_again(uv_timer_t *timer)
+{
+	refill(timer->data);
+}
+
+/* The thread has ended, or the pool's last work: when both have, so do we. */
+static void
+finish(struct wal *w)
+{
+	bool finished;
+
+	pthread_mutex_lock(&w->lock);
+	finished = w->finished && w->done == NULL;
+	pthread_mutex_unlock(&w->lock);
+	if (!finished || w->working || w->n_handles == 0 ||
+	    uv_is_closing((uv_handle_t *)&w->async))
+		return;
+	pthread_join(w->thread, NULL);
+	if (w->error == 0) {
+		w->slot.durable = w->durable;
+		w->slot.commit = w->commit;
+		w->error = wal_slot_save(w);
+	}
+	uv_close((uv_handle_t *)&w->async, handle_closed);
+	uv_close((uv_handle_t *)&w->timer, handle_closed);
+}
+
+static void
+handle_closed(uv_handle_t *h)
+{
+	struct wal *w = h->data;
+	void (*stopped)(void *) = w->stopped;
+	void *ctx = w->stopped_ctx;
+
+	if (--w->n_handles > 0)
+		return;
+	pthread_cond_destroy(&w->wake);
+	wal_free(w);
+	if (stopped != NULL)
+		stopped(ctx);
+}
+
+static void
+wal_free(struct wal *w)
+{
+	int fds[] = {w->tail.fd, w->vote_fd, w->dir_fd};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	pthread_mutex_destroy(&w->lock);
+	free(w->runs);
+	free(w->places);
+	free(w->segments);
+	free(w->block);
+	free(w);
+}
+
+void
+wal_note_commit(struct wal *w, uint64_t index)
+{
+	pthread_mutex_lock(&w->lock);
+	if (index > w->commit) {
+		w->commit = index;
+		if (w->parked)
+			pthread_cond_signal(&w->wake);
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+/*
+ * Segments whose successor began at or before upto + 1 hold nothing that a
+ * checkpoint lacks.  The vote file says so before they go: one that is missing
+ * without that is damage.
+ */
+void
+wal_release(struct wal *w, uint64_t upto)
+{
+	struct wal_segment gone[RELEASE_MAX];
+	size_t n = 0;
+
+	pthread_mutex_lock(&w->lock);
+	while (n < RELEASE_MAX && n + 1 < w->n_segments &&
+	    w->segments[n + 1].first_index <= upto + 1) {
+		gone[n] = w->segments[n];
+		n++;
+	}
+	w->n_segments -= n;
+	memmove(w->segments, w->segments + n,
+	    w->n_segments * sizeof(*w->segments));
+	if (n > 0 && w->segments[0].first_index > w->first_index)
+		w->first_index = w->segments[0].first_index;
+	pthread_mutex_unlock(&w->lock);
+	if (n == 0)
+		return;
+	w->slot.first_seq = gone[n - 1].seq + 1;
+	if (wal_slot_save(w) != 0)
+		return; /* they stay until the next start */
+	for (size_t i = 0; i < n; i++)
+		recycle(w, &gone[i]);
+}
+
+/* A full-sized file becomes a spare where one is missing: what is in it can't
+ * continue the chain of its next life. */
+static void
+recycle(struct wal *w, const struct wal_segment *s)
+{
+	char name[24], spare[24];
+	unsigned i;
+
+	wal_segment_name(s->seq, name);
+	pthread_mutex_lock(&w->lock);
+	for (i = 0; i < WAL_SPARES; i++) {
+		if (w->spares[i] == 0 && !(w->working && w->work_idx == i))
+			break;
+	}
+	wal_spare_name(i, spare);
+	if (s->size == w->segment_bytes && i < WAL_SPARES &&
+	    renameat(w->dir_fd, name, w->dir_fd, spare) == 0)
+		w->spares[i] = s->size;
+	else if (unlinkat(w->dir_fd, name, 0) != 0)
+		log_warn("group: log: %s: cannot be removed: %s", name,
+		    strerror(errno));
+	pthread_mutex_unlock(&w->lock);
+}
+
+int
+wal_set_term_vote(struct wal *w, uint64_t term, uint64_t vote)
+{
+	assert(term >= w->slot.term);
+	w->slot.term = term;
+	w->slot.vote = vote;
+	pthread_mutex_lock(&w->lock);
+	w->slot.durable = w->durable;
+	w->slot.commit = w->commit;
+	pthread_mutex_unlock(&w->lock);
+	return wal_slot_save(w);
+}
+
+uint64_t
+wal_term(const struct wal *w)
+{
+	return w->slot.term;
+}
+
+uint64_t
+wal_vote(const struct wal *w)
+{
+	return w->slot.vote;
+}
+
+uint64_t
+wal_first_index(const struct wal *w)
+{
+	return w->first_index;
+}
+
+uint64_t
+wal_last_index(const struct wal *w)
+{
+	return w->last_index;
+}
+
+uint64_t
+wal_durable_index(const struct wal *w)
+{
+	return w->durable_index;
+}
+
+bool
+wal_space_low(const struct wal *w)
+{
+	return w->space_low;
+}
+
+uint64_t
+wal_term_of(const struct wal *w, uint64_t index)
+{
+	size_t lo = 0, hi = w->n_runs, mid;
+
+	if (index < w->first_index || index > w->last_index)
+		return 0;
+	while (lo < hi) {
+		mid = lo + (hi - lo) / 2;
+		if (w->runs[mid].first <= index)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo == 0 ? 0 : w->runs[lo - 1].term;
+}
+
+int
+wal_run_add(struct wal *w, uint64_t index, uint64_t term)
+{
+	struct wal_run *runs;
+	size_t cap;
+
+	if (w->n_runs > 0 && w->runs[w->n_runs - 1].term == term)
+		return 0;
+	if (w->n_runs == w->cap_runs) {
+		cap = w->cap_runs == 0 ? 16 : w->cap_runs * 2;
+		runs = realloc(w->runs, cap * sizeof(*runs));
+		if (runs == NULL)
+			return -ENOMEM;
+		w->runs = runs;
+		w->cap_runs = cap;
+	}
+	w->runs[w->n_runs++] = (struct wal_run){index, term};
+	return 0;
+}
+
+void
+wal_run_cut(struct wal *w, uint64_t from)
+{
+	while (w->n_runs > 0 && w->runs[w->n_runs - 1].first >= from)
+		w->n_runs--;
+}

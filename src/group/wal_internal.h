@@ -1,0 +1,130 @@
+/*
+ * wal_internal.h: the parts of the log, to each other.
+ *
+ * wal.c is the loop's side, wal_writer.c the thread's, wal_recover.c what
+ * happens before that thread exists, wal_file.c the files and the vote.
+ */
+#ifndef GROUP_WAL_INTERNAL_H
+#define GROUP_WAL_INTERNAL_H
+
+#include <pthread.h>
+
+#include "group/wal.h"
+#include "group/wal_format.h"
+
+#define WAL_SEGMENT_BYTES (8u << 20)
+#define WAL_FIRST_BYTES (256u << 10) /* the first one: start-up stays light */
+/* Zeroed files kept ready: the next segment, and the last one before a full
+ * disk hurts. */
+#define WAL_SPARES 2
+
+struct wal_segment {
+	uint64_t seq;
+	uint64_t first_index; /* next index when it began */
+	size_t size;	      /* of the file */
+};
+
+/* Entries from `first` up to the next run, or the last index. */
+struct wal_run {
+	uint64_t first;
+	uint64_t term;
+};
+
+/* An open segment; the writer's, once it runs. */
+struct wal_tail {
+	int fd;
+	uint64_t seq;
+	size_t size;	     /* of the file */
+	size_t offset;	     /* of the next record */
+	uint64_t chain;	     /* checksum of the last one */
+	uint64_t next_index; /* of the next entry */
+};
+
+struct wal {
+	uv_loop_t *loop;
+	int dir_fd;
+	uint8_t cluster[16];
+	uint64_t member;
+	size_t segment_bytes;
+	unsigned idle_note_ms;
+
+	/* The loop's view. */
+	struct wal_run *runs; /* owned */
+	size_t n_runs, cap_runs;
+	uint64_t first_index, last_index, durable_index;
+	uint64_t epoch;	      /* of requests; the next one after -ENOSPC */
+	uint64_t *places;     /* positions of entries, until they were read */
+	struct wal_slot slot; /* as written last */
+	int vote_fd;
+	uv_async_t async;     /* the writer has completed something */
+	uv_timer_t timer;     /* asks for space again */
+	uv_work_t work;	      /* makes one spare */
+	bool working;	      /* the pool has it */
+	unsigned work_idx;    /* which spare */
+	size_t work_bytes;    /* how large */
+	int work_status;      /* what came of it */
+	bool space_low;
+	bool stopping;
+	unsigned n_handles; /* not yet closed */
+	void (*stopped)(void *ctx);
+	void *stopped_ctx;
+
+	/* Shared, under the lock. */
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct wal_req *queue, **queue_end; /* for the writer */
+	struct wal_req *done, **done_end;   /* for the loop */
+	struct wal_segment *segments;	    /* all there are, oldest first */
+	size_t n_segments;
+	size_t spares[WAL_SPARES]; /* sizes of spare-N; 0: none */
+	uint64_t commit;    /* for the next record */
+	uint64_t durable;   /* position: all before it is */
+	bool parked;	    /* the writer waits for anything to do */
+	uint64_t n_writes, n_bytes; /* not yet counted as metrics */
+	bool stop;	    /* the writer shall finish */
+	bool finished;	    /* it has */
+
+	/* The writer's. */
+	pthread_t thread;
+	struct wal_tail tail;
+	uint8_t *block;	    /* aligned; begins with the tail's last block */
+	size_t block_cap;
+	size_t fill;	    /* bytes used of it */
+	uint64_t written_commit; /* commit index of the last record */
+	bool unvouched;	    /* the last write was not only a note */
+	int error;	    /* final */
+	uint64_t refused;   /* requests of epochs <= this fail, -ENOSPC */
+};
+
+/* wal.c: which terms the entries have. */
+int wal_run_add(struct wal *, uint64_t index, uint64_t term);
+void wal_run_cut(struct wal *, uint64_t from);
+
+/* wal_recover.c */
+int wal_recover(struct wal *, struct wal_recovery *);
+
+/* wal_file.c: plain files in the directory; 0 or a negative errno. */
+int wal_file_open(struct wal *, const char *name, int *ret_fd, size_t *ret_size);
+int wal_file_zero(struct wal *, const char *name, size_t size);
+int wal_file_read(int fd, uint8_t *, size_t len, size_t offset);
+int wal_file_write(int fd, const uint8_t *, size_t len, size_t offset);
+void wal_segment_name(uint64_t seq, char ret[static 24]);
+void wal_spare_name(unsigned i, char ret[static 24]);
+/* Zeroes a new file as spare i; any thread. */
+int wal_spare_make(struct wal *, unsigned i, size_t size);
+/* Turns the file of that name into the next segment and opens it as the tail;
+ * wal->tail says which and what it continues. */
+int wal_segment_begin(struct wal *, const char *from, size_t size);
+int wal_slot_save(struct wal *);
+int wal_slot_load(struct wal *, struct wal_recovery *, bool *ret_found);
+
+/* wal_writer.c */
+void *wal_writer_main(void *wal); /* the thread */
+/* One record, durable on return; only while no thread runs. */
+int wal_write_record(struct wal *, struct wal_record *);
+int wal_block_reserve(struct wal *, size_t len); /* capacity of block */
+/* How large a new segment should be; holds records of `need` bytes.  Takes
+ * the lock. */
+size_t wal_next_size(struct wal *, size_t need);
+
+#endif
