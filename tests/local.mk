@@ -42,6 +42,19 @@ tests_sim_directed_t_SOURCES = tests/sim/directed.c tests/sim/cluster.c \
 	tests/sim/cluster.h
 tests_sim_directed_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_sim_directed_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
+
+check_PROGRAMS += tests/sim/sim.t
+EXTRA_DIST += tests/sim/seeds
+tests_sim_sim_t_SOURCES = tests/sim/sim.c tests/sim/sim_client.c \
+	tests/sim/sim_fsm.c tests/sim/sim.h tests/sim/cluster.c \
+	tests/sim/cluster.h
+tests_sim_sim_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_sim_sim_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
+
+# Long, for the night: other seeds than check's.  SEED=n starts elsewhere.
+.PHONY: soak
+soak: tests/sim/sim.t
+	tests/sim/sim.t $${SEED:-1000} 1000
 check_PROGRAMS += tests/unit/engine.t
 tests_unit_engine_t_SOURCES = tests/unit/engine.c
 tests_unit_engine_t_LDADD = $(COMMON_LIBS)

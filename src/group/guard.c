@@ -30,6 +30,7 @@ static int io_set_vote(struct raft_io *, raft_id);
 static int io_append(struct raft_io *, struct raft_io_append *,
     const struct raft_entry *, unsigned, raft_io_append_cb);
 static void append_done(struct raft_io_append *, int status);
+static void appends_cut(struct guard *, raft_index);
 static int io_truncate(struct raft_io *, raft_index);
 static int io_put(struct raft_io *, unsigned, struct raft_io_snapshot_put *,
     const struct raft_snapshot *, raft_io_snapshot_put_cb);
@@ -322,6 +323,7 @@ io_append(struct raft_io *io, struct raft_io_append *req,
 	if (op == NULL)
 		return RAFT_NOMEM;
 	op->index = g->last_index + 1;
+	op->n = n;
 	op->core.append = req;
 	op->cb.append = cb;
 	op->inner.append.data = op;
@@ -369,6 +371,16 @@ append_done(struct raft_io_append *req, int status)
 	guard_observe(g);
 }
 
+static void
+appends_cut(struct guard *g, raft_index index)
+{
+	struct guard_op *op;
+
+	for (op = g->ops; op != NULL; op = op->next)
+		if (op->kind == GUARD_OP_APPEND && op->index + op->n > index)
+			op->cut = true;
+}
+
 static int
 io_truncate(struct raft_io *io, raft_index index)
 {
@@ -377,6 +389,7 @@ io_truncate(struct raft_io *io, raft_index index)
 	if (g->failed)
 		return 0;
 	guard_terms_truncate(g, index);
+	appends_cut(g, index);
 	return check(g, g->inner->truncate(g->inner, index),
 	    "cannot truncate the log");
 }
@@ -422,6 +435,7 @@ io_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
 	guard_terms_snapshot(g, snapshot->index, snapshot->term);
 	if (op->installing) {
 		guard_terms_reset(g, snapshot->index);
+		appends_cut(g, 0);
 	} else {
 		rv = guard_member_snapshot(g, snapshot, &op->snapshot);
 		if (rv != 0) {
@@ -597,6 +611,17 @@ guard_op_free(struct guard_op *op)
 		raft_configuration_close(&op->snapshot.configuration);
 	guard_op_unlink(&op->guard->ops, op);
 	free(op);
+}
+
+bool
+guard_op_any_cut(const struct guard *g)
+{
+	const struct guard_op *op;
+
+	for (op = g->ops; op != NULL; op = op->next)
+		if (op->cut)
+			return true;
+	return false;
 }
 
 void

@@ -45,6 +45,7 @@ enum guard_bit {
 	GUARD_FAILSTOP = 1 << 11, /* a failed write ends this host */
 	GUARD_ALIGN = 1 << 12,	  /* payloads are multiples of 8 */
 	GUARD_SEND = 1 << 13,	  /* send() never fails and owns its requests */
+	GUARD_CUT = 1 << 14,	  /* no append while a cut-off one is under way */
 };
 
 struct guard_conf {
@@ -71,7 +72,7 @@ struct guard_held {
 /* Counted, for metrics and tests: how often each guard had something to do. */
 struct guard_stats {
 	uint64_t barriers, held, committed, clamped, trimmed, raised, votes,
-	    staled, postponed, bumped, rolled_back, swallowed, dropped;
+	    staled, postponed, bumped, rolled_back, swallowed, dropped, cut;
 };
 
 struct guard {

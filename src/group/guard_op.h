@@ -13,6 +13,8 @@ struct guard_op {
 	struct guard_op *prev, *next; /* newest first */
 	enum guard_op_kind kind;
 	raft_index index; /* append: first entry; put: the snapshot's */
+	bool cut;	  /* append: some of its entries were truncated */
+	unsigned n;	  /* append: entries */
 	bool installing;  /* put: the leader's, not our own */
 	struct raft_snapshot snapshot; /* put: see guard_member_snapshot() */
 	union {
@@ -35,6 +37,8 @@ struct guard_op {
 /* Linked into guard->ops; NULL: no memory. */
 struct guard_op *guard_op_new(struct guard *, enum guard_op_kind);
 void guard_op_free(struct guard_op *); /* unlinks from guard->ops */
+/* An append is under way whose entries the log has lost meanwhile. */
+bool guard_op_any_cut(const struct guard *);
 void guard_op_link(struct guard_op **list, struct guard_op *);
 void guard_op_unlink(struct guard_op **list, struct guard_op *);
 

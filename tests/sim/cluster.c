@@ -14,6 +14,9 @@ struct append {
 	struct host *host;
 	struct raft_io_append *req;
 	raft_io_append_cb cb;
+	struct append *next; /* later */
+	bool done;
+	int status;
 };
 
 struct propose {
@@ -433,7 +436,7 @@ below_append(struct raft_io *io, struct raft_io_append *req,
     const struct raft_entry *entries, unsigned n, raft_io_append_cb cb)
 {
 	struct host *h = host_of(io);
-	struct append *a = calloc(1, sizeof(*a));
+	struct append *a = calloc(1, sizeof(*a)), **end;
 	int rv;
 
 	a->inner.data = a;
@@ -441,20 +444,30 @@ below_append(struct raft_io *io, struct raft_io_append *req,
 	a->req = req;
 	a->cb = cb;
 	rv = h->below.append(io, &a->inner, entries, n, below_append_cb);
-	if (rv != 0)
+	if (rv != 0) {
 		free(a);
-	return rv;
+		return rv;
+	}
+	for (end = &h->appends; *end != NULL; end = &(*end)->next)
+		;
+	*end = a;
+	return 0;
 }
 
+/* The fixture's disk overtakes itself when it becomes faster; no log does. */
 static void
 below_append_cb(struct raft_io_append *req, int status)
 {
 	struct append *a = req->data;
+	struct host *h = a->host;
 
-	if (a->host->append_status != 0)
-		status = a->host->append_status;
-	a->cb(a->req, status);
-	free(a);
+	a->done = true;
+	a->status = h->append_status != 0 ? h->append_status : status;
+	while ((a = h->appends) != NULL && a->done) {
+		h->appends = a->next;
+		a->cb(a->req, a->status);
+		free(a);
+	}
 }
 
 static int
@@ -462,12 +475,15 @@ below_send(struct raft_io *io, struct raft_io_send *req,
     const struct raft_message *msg, raft_io_send_cb cb)
 {
 	struct host *h = host_of(io);
+	struct raft_message copy = *msg;
 
+	if (msg->type == RAFT_IO_INSTALL_SNAPSHOT)
+		copy.install_snapshot.conf_index = h->put_conf_index;
 	if (msg->server_id == 0 || msg->server_address == NULL)
 		h->n_nowhere++;
 	if (h->send_status != 0)
 		return h->send_status;
-	return h->below.send(io, req, msg, cb);
+	return h->below.send(io, req, &copy, cb);
 }
 
 static int
@@ -486,6 +502,7 @@ below_put(struct raft_io *io, unsigned trailing,
 	struct host *h = host_of(io);
 
 	h->put_conf_n = snapshot->configuration.n;
+	h->put_conf_index = snapshot->configuration_index;
 	return h->below.snapshot_put(io, trailing, req, snapshot, cb);
 }
 

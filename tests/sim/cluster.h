@@ -18,6 +18,7 @@
 #define CLUSTER_MAX 7
 
 struct cluster;
+struct append;
 
 struct applied {
 	raft_index index;
@@ -39,10 +40,12 @@ struct host {
 	struct raft_io below; /* the fixture's functions */
 	raft_io_tick_cb tick;
 	raft_io_recv_cb recv;
+	struct append *appends; /* under way, in order */
 	int append_status;  /* what appends end with, if not 0 */
 	int send_status;    /* what send() returns, if not 0 */
 	unsigned n_nowhere; /* sends to server 0 or without an address */
 	unsigned put_conf_n; /* servers in the snapshot put last */
+	raft_index put_conf_index; /* the fixture forgets it */
 
 	struct applied *log; /* of the default state machine */
 	unsigned n_log, cap_log;

@@ -661,6 +661,55 @@ refused_send(unsigned off)
 	    everywhere(c, Y));
 }
 
+static void
+inject_append(struct cluster *c, unsigned from, unsigned to, raft_term term,
+    raft_index prev, raft_term prev_term, unsigned n, raft_term entry_term)
+{
+	struct raft_message msg = {0};
+	struct raft_append_entries *args = &msg.append_entries;
+	uint64_t *payload = raft_calloc(n, sizeof(*payload));
+	unsigned i;
+
+	args->entries = raft_calloc(n, sizeof(*args->entries));
+	for (i = 0; i < n; i++) {
+		payload[i] = entry_term;
+		args->entries[i].term = entry_term;
+		args->entries[i].type = RAFT_COMMAND;
+		args->entries[i].buf.base = &payload[i];
+		args->entries[i].buf.len = sizeof(*payload);
+		args->entries[i].batch = payload;
+	}
+	args->term = term;
+	args->prev_log_index = prev;
+	args->prev_log_term = prev_term;
+	args->n_entries = n;
+	msg.type = RAFT_IO_APPEND_ENTRIES;
+	cluster_inject(c, from, to, &msg);
+}
+
+/* Two leaders come and go while a write is under way: its entries are cut off
+ * and come again, and the core takes the two writes for one. */
+static bool
+cut_write(unsigned off)
+{
+	struct cluster *c = start(3, 3, off);
+	struct raft *r = raft_of(c, 1);
+
+	cluster_isolate(c, 1);
+	raft_fixture_set_disk_latency(&c->f, 1, 500);
+	inject_append(c, 0, 1, 2, 1, 1, 3, 2);
+	raft_fixture_set_disk_latency(&c->f, 1, 1000);
+	inject_append(c, 2, 1, 3, 1, 1, 1, 3);
+	inject_append(c, 0, 1, 4, 1, 1, 3, 2);
+	need(r->last_stored == 1);
+	while (c->hosts[1].guard.n_appends > 0)
+		cluster_step(c);
+	inject_append(c, 0, 1, 4, 1, 1, 3, 2);
+	while (c->hosts[1].guard.n_appends > 0)
+		cluster_step(c);
+	return finish(c, r->last_stored == 4);
+}
+
 static const struct scenario scenarios[] = {
 	{"B1", "no entry of an older term is committed by counting copies",
 	    figure8, GUARD_FIG8 | GUARD_BARRIER},
@@ -698,6 +747,8 @@ static const struct scenario scenarios[] = {
 	{"B15", "an unaligned payload is refused", unaligned, GUARD_ALIGN},
 	{"B17", "a silent leader doesn't delay its successor", silent_leader,
 	    GUARD_STALE},
+	{"B18", "an entry that was cut off and comes again is written again",
+	    cut_write, GUARD_CUT},
 	{"send", "an answer to nobody is swallowed", nowhere, GUARD_SEND},
 	{"send", "a refused send harms nobody", refused_send, GUARD_SEND},
 };
