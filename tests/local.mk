@@ -62,3 +62,14 @@ tests_unit_engine_t_LDADD = $(COMMON_LIBS)
 check_PROGRAMS += tests/unit/ctl.t
 tests_unit_ctl_t_SOURCES = tests/unit/ctl.c
 tests_unit_ctl_t_LDADD = $(COMMON_LIBS)
+check_PROGRAMS += tests/unit/command.t
+tests_unit_command_t_SOURCES = tests/unit/command.c tests/random.h
+tests_unit_command_t_LDADD = $(COMMON_LIBS)
+
+# configure --enable-fuzzing CC=clang
+if FUZZING
+noinst_PROGRAMS = tests/fuzz/command
+tests_fuzz_command_SOURCES = tests/fuzz/command.c
+tests_fuzz_command_LDADD = $(COMMON_LIBS)
+tests_fuzz_command_LDFLAGS = -fsanitize=fuzzer
+endif
