@@ -73,3 +73,9 @@ tests_fuzz_command_SOURCES = tests/fuzz/command.c
 tests_fuzz_command_LDADD = $(COMMON_LIBS)
 tests_fuzz_command_LDFLAGS = -fsanitize=fuzzer
 endif
+
+check_PROGRAMS += tests/unit/model.t
+tests_unit_model_t_SOURCES = tests/unit/model.c tests/random.h \
+	tests/model/mirror.c tests/model/mirror.h \
+	tests/model/posix.c tests/model/posix.h
+tests_unit_model_t_LDADD = $(COMMON_LIBS)

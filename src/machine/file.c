@@ -14,7 +14,7 @@
 #include "machine/step.h"
 
 static int birth_new(struct step *, struct attr *dir);
-static int birth_owner(struct step *);
+static int birth_owner(struct step *, const struct attr *dir);
 static int get_regular(struct step *, uint64_t ino, struct attr *ret);
 static bool writable(const struct step *, const struct attr *);
 static int may_write(struct step *, const struct attr *);
@@ -101,7 +101,7 @@ birth_new(struct step *s, struct attr *dir)
 	if (err == 0)
 		err = step_may_be_born(s, dir);
 	if (err == 0)
-		err = birth_owner(s);
+		err = birth_owner(s, dir);
 	if (err == 0)
 		err = step_bytes(s, 0, c->data.len);
 	if (err != 0)
@@ -126,13 +126,14 @@ birth_new(struct step *s, struct attr *dir)
 
 /* chown(2) of a file not born yet, by the rules of attr.c. */
 static int
-birth_owner(struct step *s)
+birth_owner(struct step *s, const struct attr *dir)
 {
 	const struct command *c = s->c;
 	const struct stamp *st = &c->stamp;
+	bool given = (dir->mode & S_ISGID) && c->gid == dir->gid;
 
 	if ((c->flags & BIRTH_OWNER) && !st->privileged &&
-	    (c->uid != st->uid || !step_in_group(st, c->gid)))
+	    (c->uid != st->uid || (!given && !step_in_group(st, c->gid))))
 		return step_refuse(s, -EPERM,
 		    "only root and, for his own groups, the owner may do that");
 	return 0;
