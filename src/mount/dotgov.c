@@ -146,17 +146,21 @@ dotgov_readlink(struct mount *m, fuse_req_t req, uint64_t ino)
 }
 
 void
-dotgov_readdir(struct mount *m, fuse_req_t req, size_t size, off_t off)
+dotgov_readdir(fuse_req_t req, size_t size, off_t off, bool plus)
 {
-	char page[1024], *at = page;
+	char page[4096], *at = page;
 	size_t room = size < sizeof page ? size : sizeof page, n;
 
 	for (size_t i = (size_t)off; i < N_NODES; i++) {
-		struct stat st = {.st_ino = GOV_INO | i,
-		    .st_mode = nodes[i].mode};
+		const char *name = i == 0 ? "." : nodes[i].name;
+		/* Without p.ino the kernel takes the name, and looks it up. */
+		struct fuse_entry_param p = {.attr = {.st_ino = GOV_INO | i,
+		    .st_mode = nodes[i].mode}};
 
-		n = fuse_add_direntry(req, at, room,
-		    i == 0 ? "." : nodes[i].name, &st, (off_t)i + 1);
+		n = plus ? fuse_add_direntry_plus(req, at, room, name, &p,
+			       (off_t)i + 1)
+			 : fuse_add_direntry(req, at, room, name, &p.attr,
+			       (off_t)i + 1);
 		if (n > room)
 			break;
 		at += n;

@@ -261,7 +261,7 @@ bool dotgov_attr(struct mount *, uint64_t ino, struct stat *ret);
 void dotgov_open(struct mount *, fuse_req_t, uint64_t ino,
     struct fuse_file_info *);
 void dotgov_readlink(struct mount *, fuse_req_t, uint64_t ino);
-void dotgov_readdir(struct mount *, fuse_req_t, size_t size, off_t off);
+void dotgov_readdir(fuse_req_t, size_t size, off_t off, bool plus);
 const char *dotgov_health(struct mount *, struct buf *ret_line);
 
 /* op_*.c: the kernel's requests */

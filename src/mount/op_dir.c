@@ -149,7 +149,7 @@ read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi,
 		return;
 	}
 	if (h->node == NULL) {
-		dotgov_readdir(m, req, size, off);
+		dotgov_readdir(req, size, off, plus);
 		return;
 	}
 	if (off == 0 || h->listing == NULL)
@@ -182,7 +182,7 @@ void
 op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     struct fuse_file_info *fi)
 {
-	read_dir(req, size, off, fi, !dotgov_is(ino));
+	read_dir(req, size, off, fi, true);
 }
 
 void
