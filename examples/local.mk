@@ -5,7 +5,8 @@ systemdsystemunit_DATA = examples/govfs.service
 CLEANFILES += examples/govfs.service
 
 examples/govfs.service: examples/govfs.service.in Makefile
-	$(AM_V_GEN)$(MKDIR_P) examples && sed 's|@sbindir[@]|$(sbindir)|' \
+	$(AM_V_GEN)$(MKDIR_P) examples && sed -e 's|@sbindir[@]|$(sbindir)|' \
+	    -e 's|@UNIT_TYPE[@]|$(UNIT_TYPE)|' \
 	    '$(srcdir)/examples/govfs.service.in' > $@
 
 install-data-local:

@@ -79,6 +79,7 @@ print_members(const json_t *st)
 {
 	long long rev = gov_int(st, "rev");
 	struct libscols_table *table = scols_new_table();
+	struct libscols_column *by;
 	struct libscols_line *line;
 	size_t i;
 	json_t *m;
@@ -88,6 +89,8 @@ print_members(const json_t *st)
 	for (int c = 0; c < N_COLS; c++)
 		scols_table_new_column(table, columns[c], 0,
 		    c >= COL_APPLIED ? SCOLS_FL_RIGHT : 0);
+	by = scols_table_get_column(table, COL_HOST);
+	scols_column_set_cmpfunc(by, scols_cmpstr_cells, NULL);
 	json_array_foreach(json_object_get(st, "members"), i, m)
 	{
 		long long shown = gov_int(m, "replayed");
@@ -105,6 +108,7 @@ print_members(const json_t *st)
 		set_number(line, COL_REPLAYED, shown);
 		set_number(line, COL_LAG, shown < rev ? rev - shown : 0);
 	}
+	scols_sort_table(table, by);
 	scols_print_table(table);
 	scols_unref_table(table);
 	return EXIT_OK;
