@@ -17,4 +17,5 @@ libgovfs_a_SOURCES += src/group/wal.c src/group/wal.h
 libgovfs_a_SOURCES += src/group/wal_file.c src/group/wal_internal.h
 libgovfs_a_SOURCES += src/group/wal_format.c src/group/wal_format.h
 libgovfs_a_SOURCES += src/group/wal_recover.c
+libgovfs_a_SOURCES += src/group/wal_terms.c
 libgovfs_a_SOURCES += src/group/wal_writer.c

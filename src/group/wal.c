@@ -28,6 +28,7 @@ static void enqueue(struct wal *, struct wal_req *, enum wal_kind,
     uint64_t index);
 static void completed(uv_async_t *);
 static void settle(struct wal *, struct wal_req *);
+static void refused(struct wal *, const struct wal_req *);
 static void refill(struct wal *);
 static void refill_work(uv_work_t *);
 static void refill_done(uv_work_t *, int);
@@ -146,7 +147,7 @@ wal_append(struct wal *w, struct wal_req *req, const struct wal_entry *entries,
 	req->entries = entries;
 	req->n = n;
 	for (size_t i = 0; i < n; i++) {
-		int err = wal_run_add(w, index + i, entries[i].term);
+		int err = wal_terms_add(&w->terms, index + i, entries[i].term);
 
 		assert(err == 0); /* 16 bytes per term */
 	}
@@ -158,7 +159,7 @@ void
 wal_truncate(struct wal *w, struct wal_req *req, uint64_t from)
 {
 	assert(from > 0 && from <= w->last_index + 1);
-	wal_run_cut(w, from);
+	wal_terms_cut(&w->terms, from);
 	w->last_index = from - 1;
 	if (from < w->first_index)
 		w->first_index = from;
@@ -169,7 +170,7 @@ void
 wal_reset(struct wal *w, struct wal_req *req, uint64_t next_index)
 {
 	assert(next_index > 0);
-	wal_run_cut(w, 0);
+	wal_terms_cut(&w->terms, 0);
 	w->first_index = next_index;
 	w->last_index = next_index - 1;
 	enqueue(w, req, WAL_RESET, next_index);
@@ -221,21 +222,44 @@ completed(uv_async_t *async)
 static void
 settle(struct wal *w, struct wal_req *req)
 {
+	int err = 0;
+
 	if (req->status != 0) {
-		/* The first one refused: all queued behind it are as well, so
-		 * the log ends where the disk's does. */
-		if (req->epoch != w->epoch)
-			return;
-		w->epoch++;
-		w->last_index = w->durable_index;
-		wal_run_cut(w, w->durable_index + 1);
-		log_error("group: log: cannot write entry %" PRIu64 ": %s",
-		    req->index, strerror(-req->status));
+		refused(w, req);
 	} else if (req->kind == WAL_ENTRY) {
+		for (size_t i = 0; err == 0 && i < req->n; i++)
+			err = wal_terms_add(&w->durable_terms, req->index + i,
+			    req->entries[i].term);
 		w->durable_index = req->index + req->n - 1;
-	} else if (req->kind == WAL_RESET || req->index <= w->durable_index) {
+	} else if (req->kind == WAL_RESET) {
+		wal_terms_cut(&w->durable_terms, 0);
+		w->durable_first = req->index;
+		w->durable_index = req->index - 1;
+	} else if (req->index <= w->durable_index) {
+		wal_terms_cut(&w->durable_terms, req->index);
+		if (req->index < w->durable_first)
+			w->durable_first = req->index;
 		w->durable_index = req->index - 1;
 	}
+	assert(err == 0);
+}
+
+/* The first one refused: all queued behind it are as well, whatever they
+ * were, so the log is what it was after the last success. */
+static void
+refused(struct wal *w, const struct wal_req *req)
+{
+	int err;
+
+	if (req->epoch != w->epoch)
+		return;
+	w->epoch++;
+	w->first_index = w->durable_first;
+	w->last_index = w->durable_index;
+	err = wal_terms_copy(&w->terms, &w->durable_terms);
+	assert(err == 0);
+	log_error("group: log: cannot write entry %" PRIu64 ": %s", req->index,
+	    strerror(-req->status));
 }
 
 /* Keeps zeroed files ready, one at a time, in the pool. */
@@ -346,7 +370,8 @@ wal_free(struct wal *w)
 			close(fds[i]);
 	}
 	pthread_mutex_destroy(&w->lock);
-	free(w->runs);
+	free(w->terms.runs);
+	free(w->durable_terms.runs);
 	free(w->places);
 	free(w->segments);
 	free(w->block);
@@ -386,7 +411,7 @@ wal_release(struct wal *w, uint64_t upto)
 	memmove(w->segments, w->segments + n,
 	    w->n_segments * sizeof(*w->segments));
 	if (n > 0 && w->segments[0].first_index > w->first_index)
-		w->first_index = w->segments[0].first_index;
+		w->first_index = w->durable_first = w->segments[0].first_index;
 	pthread_mutex_unlock(&w->lock);
 	if (n == 0)
 		return;
@@ -473,43 +498,7 @@ wal_space_low(const struct wal *w)
 uint64_t
 wal_term_of(const struct wal *w, uint64_t index)
 {
-	size_t lo = 0, hi = w->n_runs, mid;
-
 	if (index < w->first_index || index > w->last_index)
 		return 0;
-	while (lo < hi) {
-		mid = lo + (hi - lo) / 2;
-		if (w->runs[mid].first <= index)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo == 0 ? 0 : w->runs[lo - 1].term;
-}
-
-int
-wal_run_add(struct wal *w, uint64_t index, uint64_t term)
-{
-	struct wal_run *runs;
-	size_t cap;
-
-	if (w->n_runs > 0 && w->runs[w->n_runs - 1].term == term)
-		return 0;
-	if (w->n_runs == w->cap_runs) {
-		cap = w->cap_runs == 0 ? 16 : w->cap_runs * 2;
-		runs = realloc(w->runs, cap * sizeof(*runs));
-		if (runs == NULL)
-			return -ENOMEM;
-		w->runs = runs;
-		w->cap_runs = cap;
-	}
-	w->runs[w->n_runs++] = (struct wal_run){index, term};
-	return 0;
-}
-
-void
-wal_run_cut(struct wal *w, uint64_t from)
-{
-	while (w->n_runs > 0 && w->runs[w->n_runs - 1].first >= from)
-		w->n_runs--;
+	return wal_terms_find(&w->terms, index);
 }

@@ -12,7 +12,7 @@
  * -ENOSPC means: no room for the next segment, nothing of this request was
  * written, the log goes on as if it had not been asked; requests queued behind
  * it fail the same way.  wal_space_low() says so earlier, one segment ahead.
- * (wal_truncate() and wal_reset() are never refused for lack of room.)
+ * (wal_truncate() and wal_reset() find room by themselves always.)
  *
  * What recovery can tell apart is written in wal_format.h.
  */

@@ -30,6 +30,12 @@ struct wal_run {
 	uint64_t term;
 };
 
+/* The terms of all entries; loop thread. */
+struct wal_terms {
+	struct wal_run *runs; /* owned, by index */
+	size_t n, cap;
+};
+
 /* An open segment; the writer's, once it runs. */
 struct wal_tail {
 	int fd;
@@ -48,10 +54,11 @@ struct wal {
 	size_t segment_bytes;
 	unsigned idle_note_ms;
 
-	/* The loop's view. */
-	struct wal_run *runs; /* owned */
-	size_t n_runs, cap_runs;
-	uint64_t first_index, last_index, durable_index;
+	/* The loop's view: with everything queued, and with what was answered
+	 * with success, to which a refused append takes it back. */
+	struct wal_terms terms, durable_terms;
+	uint64_t first_index, durable_first;
+	uint64_t last_index, durable_index;
 	uint64_t epoch;	      /* of requests; the next one after -ENOSPC */
 	uint64_t *places;     /* positions of entries, until they were read */
 	struct wal_slot slot; /* as written last */
@@ -96,9 +103,11 @@ struct wal {
 	uint64_t refused;   /* requests of epochs <= this fail, -ENOSPC */
 };
 
-/* wal.c: which terms the entries have. */
-int wal_run_add(struct wal *, uint64_t index, uint64_t term);
-void wal_run_cut(struct wal *, uint64_t from);
+/* wal_terms.c: which terms entries have; -ENOMEM is all that can fail. */
+int wal_terms_add(struct wal_terms *, uint64_t index, uint64_t term);
+void wal_terms_cut(struct wal_terms *, uint64_t from); /* all >= from */
+int wal_terms_copy(struct wal_terms *, const struct wal_terms *from);
+uint64_t wal_terms_find(const struct wal_terms *, uint64_t index);
 
 /* wal_recover.c */
 int wal_recover(struct wal *, struct wal_recovery *);

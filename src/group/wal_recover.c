@@ -73,7 +73,10 @@ wal_recover(struct wal *w, struct wal_recovery *info)
 	}
 	if (err != 0)
 		return err;
-	w->first_index = scan.first;
+	err = wal_terms_copy(&w->durable_terms, &w->terms);
+	if (err != 0)
+		return err;
+	w->first_index = w->durable_first = scan.first;
 	w->last_index = w->durable_index = scan.next - 1;
 	w->tail.next_index = scan.next;
 	w->commit = scan.commit < scan.next ? scan.commit : scan.next - 1;
@@ -307,20 +310,20 @@ scan_record(struct scan *s, const struct wal_record *rec)
 		}
 		w->places[n] = rec->pos;
 		s->next++;
-		return wal_run_add(w, rec->index, rec->term);
+		return wal_terms_add(&w->terms, rec->index, rec->term);
 	case WAL_TRUNCATE:
 		if (rec->index == 0 || rec->index > s->next)
 			return -EUCLEAN;
 		if (rec->index < s->first)
 			s->first = rec->index;
 		s->next = rec->index;
-		wal_run_cut(w, rec->index);
+		wal_terms_cut(&w->terms, rec->index);
 		return 0;
 	case WAL_RESET:
 		if (rec->index == 0)
 			return -EUCLEAN;
 		s->first = s->next = rec->index;
-		wal_run_cut(w, 0);
+		wal_terms_cut(&w->terms, 0);
 		return 0;
 	case WAL_OPEN:
 	case WAL_NOTE:

@@ -149,6 +149,7 @@ place_request(struct wal *w, struct batch *batch, struct wal_req *req)
 	if (err != 0)
 		return err;
 	if (!entries) {
+		assert(req->kind == WAL_RESET || req->index <= t->next_index);
 		place(w, &rec);
 		t->next_index = req->index;
 		return 0;
