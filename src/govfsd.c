@@ -234,14 +234,14 @@ open_faces(struct daemon *d, const struct options *opt)
 	    .engine = d->engine,
 	    .mountpoint = d->mountpoint,
 	    .state_dir = d->state,
-	    .max_file = d->conf.max_file,
 	    .strict = opt->strict,
 	    .gone = on_gone,
 	    .arg = d,
 	};
 	struct ctl_hooks hooks = {.arg = d, .local = local_status};
 	char path[PATH_MAX + 16];
-	int err = session_open(d->engine, &d->session);
+	int err = session_open(d->engine, d->conf.max_file,
+	    &d->session);
 
 	if (err != 0)
 		return err;

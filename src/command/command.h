@@ -98,7 +98,8 @@ struct command {
 	uint32_t mode;	   /* type and permission bits, umask applied */
 	uint32_t uid, gid; /* setattr; birth, if BIRTH_OWNER */
 	uint32_t flags;	   /* enum command_flag */
-	uint64_t size;	   /* truncate */
+	uint64_t size;	   /* truncate; session_open: max_file, if it is
+			    * the command that formats the tree; 0: default */
 	uint64_t atime_ns, mtime_ns; /* since the epoch */
 	uint64_t expect;   /* content version the writer has read */
 	struct slice data; /* content, link target, xattr value */

@@ -77,6 +77,15 @@ step_init(struct step *s, struct store_txn *txn, const struct command *c,
 	s->now_ns = time_ns > s->meta.time_ns ? time_ns : s->meta.time_ns + 1;
 }
 
+/* The configuration of the host that comes first decides. */
+static uint64_t
+proposed_max_file(const struct command *c)
+{
+	if (c->kind != COMMAND_session_open || c->size == 0)
+		return LIMIT_FILE_DEFAULT;
+	return c->size < LIMIT_FILE_MAX ? c->size : LIMIT_FILE_MAX;
+}
+
 static void
 format(struct step *s, uint64_t time_ns)
 {
@@ -87,7 +96,7 @@ format(struct step *s, uint64_t time_ns)
 	s->meta = (struct tree_meta){
 		.time_ns = time_ns, .next_range = 1, .n_inodes = 1,
 		.settings = {
-			.max_file = LIMIT_FILE_DEFAULT,
+			.max_file = proposed_max_file(s->c),
 			.tree_bytes = LIMIT_TREE_BYTES,
 			.tree_inodes = LIMIT_TREE_INODES,
 		},

@@ -34,7 +34,9 @@ static void committed(struct mount *, struct pending *,
 static void failed(struct mount *, struct pending *, int err);
 static void restore_draft(struct mount *, struct pending *, struct handle *);
 static void answer(struct mount *, struct handle *, int err);
-static void wait_for(struct handle *, fuse_req_t, bool again);
+static void wait_for(struct mount *, struct handle *, fuse_req_t);
+static void wait_over(struct flusher *, int err);
+static void on_interrupt(fuse_req_t, void *);
 static void drop_draft(struct mount *, struct handle *);
 static void gone(struct mount *, struct handle *);
 
@@ -105,7 +107,7 @@ commit_flush(struct mount *m, fuse_req_t req, struct handle *h)
 		reply_errno(req, 0);
 		return;
 	case FLUSH_COMMIT:
-		wait_for(h, req, true);
+		wait_for(m, h, req);
 		if (h->commit == NULL)
 			start(m, h);
 	}
@@ -122,7 +124,7 @@ commit_sync(struct mount *m, fuse_req_t req, struct handle *h)
 		reply_errno(req, 0);
 		return;
 	}
-	wait_for(h, req, true);
+	wait_for(m, h, req);
 	if (h->commit == NULL)
 		start(m, h);
 }
@@ -172,14 +174,57 @@ needed(const struct handle *h)
 }
 
 static void
-wait_for(struct handle *h, fuse_req_t req, bool again)
+wait_for(struct mount *m, struct handle *h, fuse_req_t req)
 {
 	struct flusher *f = calloc(1, sizeof *f);
 
 	assert(f != NULL);
+	f->mount = m;
+	f->handle = h;
 	f->req = req;
-	f->again = again && h->commit != NULL;
+	f->tid = fuse_req_ctx(req)->pid;
+	f->again = h->commit != NULL;
 	LL_APPEND(h->flushers, f);
+	DL_APPEND2(m->flushers, f, prev_all, next_all);
+	fuse_req_interrupt_func(req, on_interrupt, f);
+}
+
+static void
+wait_over(struct flusher *f, int err)
+{
+	DL_DELETE2(f->mount->flushers, f, prev_all, next_all);
+	fuse_req_interrupt_func(f->req, NULL, NULL);
+	reply_errno(f->req, err);
+	free(f);
+}
+
+static void
+on_interrupt(fuse_req_t req, void *arg)
+{
+	struct flusher *f = arg;
+
+	f->interrupted = true;
+	f->mount->interrupts = true;
+}
+
+/*
+ * A commit under way is answered with its outcome, whatever signals come; only
+ * a process that is being killed doesn't wait for it.
+ */
+void
+commit_interrupts(struct mount *m)
+{
+	struct flusher *f, *next;
+
+	DL_FOREACH_SAFE2 (m->flushers, f, next, next_all) {
+		if (!f->interrupted)
+			continue;
+		f->interrupted = false;
+		if (!caller_killed(f->tid))
+			continue;
+		LL_DELETE(f->handle->flushers, f);
+		wait_over(f, -EINTR);
+	}
 }
 
 /* K has no such file any more: the draft lives as long as its handle. */
@@ -436,8 +481,7 @@ answer(struct mount *m, struct handle *h, int err)
 			continue;
 		}
 		LL_DELETE(all, f);
-		reply_errno(f->req, err);
-		free(f);
+		wait_over(f, err);
 	}
 	if (again)
 		start(m, h);

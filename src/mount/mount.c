@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "mount/mount_internal.h"
+#include "tree/tree.h"
 
 /* How often bounds of parked requests are looked at, while there are any. */
 #define TICK_MS 100
@@ -172,6 +173,7 @@ interrupts(struct mount *m)
 		return;
 	m->interrupts = false;
 	pending_interrupts(m);
+	commit_interrupts(m);
 	park_interrupts(m);
 }
 
@@ -274,6 +276,19 @@ mount_writable(struct mount *m)
 {
 	return engine_writable(m->conf.engine) &&
 	    session_ready(m->conf.session);
+}
+
+uint64_t
+mount_max_file(struct mount *m)
+{
+	struct store_txn *t = mount_view(m);
+	struct tree_meta meta;
+	uint64_t bytes = LIMIT_FILE_DEFAULT;
+
+	if (tree_meta_get(t, &meta))
+		bytes = meta.settings.max_file;
+	store_abort(t);
+	return bytes;
 }
 
 struct store_txn *

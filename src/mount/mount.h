@@ -22,7 +22,6 @@ struct mount_conf {
 	struct session *session;
 	const char *mountpoint; /* an existing directory */
 	const char *state_dir;	/* absolute: .gov/control points into it */
-	uint64_t max_file;	/* bytes */
 	bool strict;		/* -o strict: linearizable opens */
 	/* The file system has been unmounted, or the kernel has let go of it;
 	 * the daemon should end. */

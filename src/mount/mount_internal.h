@@ -78,9 +78,14 @@ struct handle {
 
 /* A FLUSH or FSYNC that waits for a commit under way. */
 struct flusher {
+	struct mount *mount;
 	fuse_req_t req;
+	pid_t tid;
+	bool interrupted;
 	bool again; /* what was written meanwhile is to be committed too */
 	struct flusher *next;
+	struct handle *handle;
+	struct flusher *prev_all, *next_all; /* mount->flushers */
 };
 
 /* A request that waits for its command. */
@@ -161,6 +166,7 @@ struct mount {
 	unsigned n_handles;
 	uint64_t drafts_bytes;
 	struct pending *pending;
+	struct flusher *flushers;
 	struct parked *parked;
 	unsigned n_parked;
 	uint64_t n_late, late_ns;
@@ -176,6 +182,7 @@ struct mount {
 /* mount.c */
 struct mount *mount_of(fuse_req_t);
 bool mount_writable(struct mount *);
+uint64_t mount_max_file(struct mount *); /* bytes; the tree's setting */
 struct store_txn *mount_view(struct mount *);
 void mount_reveal(struct mount *, uint64_t rev);
 void mount_invalidate(struct mount *, uint64_t ino);
@@ -252,6 +259,7 @@ void commit_sync(struct mount *, fuse_req_t, struct handle *);
 void commit_released(struct mount *, struct handle *);
 /* Sees to it that an unborn node's birth goes first. */
 void commit_bear(struct mount *, uint64_t ino);
+void commit_interrupts(struct mount *);
 void commit_applied(struct mount *, const struct engine_applied *);
 
 /* dotgov.c */

@@ -183,7 +183,7 @@ draft_truncate(struct mount *m, struct handle *h, uint64_t size)
 static int
 write_append(struct mount *m, struct handle *h, const char *bytes, size_t size)
 {
-	if (draft_size(m, h) + size > m->conf.max_file)
+	if (draft_size(m, h) + size > mount_max_file(m))
 		return -EFBIG;
 	if (m->drafts_bytes + size > LIMIT_DRAFTS_BYTES)
 		return -ENOSPC;
@@ -200,7 +200,7 @@ write_at(struct mount *m, struct handle *h, const char *bytes, size_t size,
 {
 	int err;
 
-	if (off + size > m->conf.max_file)
+	if (off + size > mount_max_file(m))
 		return -EFBIG;
 	err = draft_begin(m, h);
 	if (err == 0)
@@ -249,7 +249,7 @@ op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 		err = -EBADF;
 	else if (mode != 0)
 		err = -EOPNOTSUPP;
-	else if (end > m->conf.max_file)
+	else if (end > mount_max_file(m))
 		err = -EFBIG;
 	else if (end > draft_size(m, h))
 		err = draft_truncate(m, h, end);

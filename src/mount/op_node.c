@@ -376,7 +376,7 @@ setattr_draft(struct mount *m, fuse_req_t req, struct handle *h, uint64_t ino,
 	struct store_txn *t;
 	struct attr attr;
 	struct stat st;
-	int err = size > m->conf.max_file ? -EFBIG
+	int err = size > mount_max_file(m) ? -EFBIG
 					  : draft_truncate(m, h, size);
 
 	if (err != 0) {

@@ -36,6 +36,7 @@ struct list {
 
 struct session {
 	struct engine *engine;
+	uint64_t max_file; /* proposed for a new tree */
 	struct engine_subscriber subscriber;
 	struct engine_req open_req; /* session_open itself */
 	bool opening;		    /* open_req is under way */
@@ -72,13 +73,14 @@ session_of(struct engine_subscriber *sub)
 }
 
 int
-session_open(struct engine *engine, struct session **ret)
+session_open(struct engine *engine, uint64_t max_file, struct session **ret)
 {
 	struct session *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return -ENOMEM;
 	s->engine = engine;
+	s->max_file = max_file;
 	list_init(&s->queue);
 	list_init(&s->flying);
 	s->subscriber.turn = turn;
@@ -221,6 +223,7 @@ begin(struct session *s)
 	c->kind = COMMAND_session_open;
 	c->node = s->id;
 	c->name = slice_str(engine_name(s->engine));
+	c->size = s->max_file;
 	c->stamp.host = engine_self(s->engine);
 	c->stamp.privileged = true;
 	s->open_req.done = open_done;

@@ -12,7 +12,8 @@
 
 struct session;
 
-int session_open(struct engine *, struct session **ret);
+/* max_file: bytes, of a tree that this session happens to format; 0: default. */
+int session_open(struct engine *, uint64_t max_file, struct session **ret);
 /* Before engine_free(), never inside a done.  Requests still waiting for a
  * session get -EROFS; those under way are answered by the engine alone. */
 void session_close(struct session *); /* NULL is fine */
