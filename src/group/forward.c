@@ -21,8 +21,10 @@
 #define FORWARD_BUCKETS 4096
 /* Encoded commands longer than this give their memory back. */
 #define FORWARD_KEEP_BYTES 65536
-/* A command forwarded and not answered is sent again after that. */
+/* A command forwarded and not answered is sent again after that, doubled each
+ * time: a leader whose disk is slow shall not get everything many times. */
 #define FORWARD_RETRY_MS 1000
+#define FORWARD_RETRY_DOUBLED 3
 /* ... and so long after the leader said that it leads no more. */
 #define FORWARD_REFUSED_MS 20
 #define FORWARD_IDLE 256 /* kept for reuse */
@@ -39,6 +41,7 @@ struct group_pending {
 	void *cookie;
 	uint64_t submitted_ns;
 	uint64_t sent_ns;    /* last time */
+	unsigned tries;	     /* to the same leader */
 	bool is_sent;	     /* on the list `sent` */
 	bool maybe;	     /* ever sent: it may be applied some day */
 };
@@ -144,6 +147,7 @@ group_submit(struct group *g, const struct command *c, void *cookie,
 	p->cookie = cookie;
 	p->submitted_ns = clock_now_ns();
 	p->is_sent = p->maybe = false;
+	p->tries = 0;
 	slot = bucket(g, &p->key);
 	p->next = *slot;
 	*slot = p;
@@ -317,9 +321,14 @@ forward_tick(struct group *g)
 	while ((p = TAILQ_FIRST(&f->waiting)) != NULL &&
 	    now - p->submitted_ns > bound)
 		fail_one(g, p);
+	/* A leader knows that its own proposals are still in the log. */
 	p = TAILQ_FIRST(&f->sent);
-	if (p != NULL && now - p->sent_ns > FORWARD_RETRY_MS * NS_PER_MS)
+	if (p != NULL && g->raft.state != RAFT_LEADER && now - p->sent_ns >
+	    (FORWARD_RETRY_MS << p->tries) * NS_PER_MS) {
+		TAILQ_FOREACH(p, &f->sent, link)
+			p->tries += p->tries < FORWARD_RETRY_DOUBLED;
 		send_again(g);
+	}
 }
 
 static void

@@ -183,6 +183,7 @@ fsm_flush(struct group *g)
 	if (g->started && g->published != g->raft.last_applied) {
 		g->published = g->raft.last_applied;
 		g->report_changed = true;
+		wal_note_commit(g->wal, g->raft.commit_index);
 	}
 }
 
@@ -191,7 +192,7 @@ publish(struct group *g, size_t n)
 {
 	struct fsm *f = &g->fsm;
 
-	/* What is called may apply nothing, but submit a lot: it only queues. */
+	/* What is called here may submit a lot, which only queues. */
 	for (size_t i = 0; i < n; i++) {
 		struct fsm_item *item = &f->items[i];
 		void *cookie = forward_take(g, &item->command);

@@ -150,7 +150,9 @@ log_open(struct group *g, uint64_t applied)
 {
 	struct wal_recovery found = {0};
 	char dir[4096];
-	struct wal_conf conf = {.dir = dir, .member = g->conf.self};
+	struct wal_conf conf = {.dir = dir,
+	    .member = g->conf.self,
+	    .segment_bytes = g->conf.segment_bytes};
 	uint64_t upto;
 	int err;
 

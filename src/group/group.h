@@ -44,6 +44,7 @@ struct group_conf {
 	 * NULL: log, exit(3), a supervisor starts it again. */
 	void (*fatal)(void *arg, const char *why);
 	void *fatal_arg;
+	size_t segment_bytes;	 /* of the log; 0: its default */
 	unsigned guards_off;	 /* tests only: enum guard_bit */
 };
 
@@ -53,7 +54,7 @@ struct group_status {
 	enum group_health health;
 	const char *role;	/* static */
 	uint64_t leader, term, commit, applied;
-	uint64_t since_ns;	/* clock_now_ns() of the last change of health */
+	uint64_t since_ns;	/* clock_now_ns() of health's last change */
 	unsigned n_voters, n_alive;
 	const char *quarantine; /* a sentence, or NULL */
 };

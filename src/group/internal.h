@@ -20,7 +20,7 @@
 
 /* Frame types on the small lane. */
 enum group_frame {
-	FRAME_APPEND = 1,    /* AppendEntries; one Raft message may be several */
+	FRAME_APPEND = 1,    /* AppendEntries; a message may be several */
 	FRAME_APPEND_RESULT, /* its answer */
 	FRAME_VOTE,	     /* RequestVote */
 	FRAME_VOTE_RESULT,
@@ -77,11 +77,12 @@ struct io {
 	STAILQ_HEAD(, io_sent) sent;
 	STAILQ_HEAD(, io_sent) idle_sends; /* for reuse */
 	unsigned n_writes;	  /* of writes: the log has them now */
-	unsigned n_refused;	  /* of writes: no room; tried again */
+	bool refused;		  /* no room: the next tick tries again */
+	uint64_t last_index;	  /* newest entry, writes included */
 	uint64_t term, vote;	  /* as the core wants them kept */
 	bool unsettled;		  /* not on disk yet */
 	bool swallow;		  /* the core's next answer goes nowhere */
-	bool tick_soon;		  /* an election should not wait for the timer */
+	bool tick_soon;		  /* an election is due before the next tick */
 	uint64_t known_commit;	  /* at the start */
 	uint64_t clock_real_ns, clock_ms; /* the core's time at the last tick */
 	/* The newest notice of a commit, for followers. */

@@ -25,8 +25,8 @@ struct io_write {
 	struct group *group;
 	struct wal_req req;
 	int kind;
-	bool queued;	  /* the log has it; else it was refused: no room */
-	uint64_t from;	  /* truncate */
+	bool queued;	  /* the log has it */
+	uint64_t index;	  /* of the first entry; from where to truncate */
 	struct raft_io_append *append; /* the core's; NULL: truncate */
 	raft_io_append_cb cb;
 	size_t n;
@@ -69,9 +69,9 @@ static int raft_io_async_work(struct raft_io *, struct raft_io_async_work *,
 static int load_entry(void *, uint64_t, const struct wal_entry *);
 static int loaded_add(struct io *, const struct wal_entry *);
 static void write_queue(struct group *, struct io_write *);
+static void writes_submit(struct group *);
 static void write_submit(struct group *, struct io_write *);
 static void write_done(struct wal_req *, int);
-static void writes_retry(struct group *);
 static int send_message(struct group *, struct member *,
     const struct raft_message *);
 static int send_append(struct group *, struct member *,
@@ -147,6 +147,7 @@ io_load(struct group *g, const struct wal_recovery *found, uint64_t upto)
 
 	g->io.term = found->term;
 	g->io.vote = found->vote;
+	g->io.last_index = found->last_index;
 	g->io.known_commit = upto;
 	err = wal_read_all(g->wal, load_entry, g);
 	if (err == 0)
@@ -269,6 +270,7 @@ raft_io_bootstrap(struct raft_io *rio, const struct raft_configuration *conf)
 	if (w == NULL)
 		return RAFT_NOMEM;
 	w->kind = WRITE_APPEND;
+	w->index = g->io.last_index = 1;
 	w->n = 1;
 	w->entries[0] = e;
 	w->entries[0].payload = slice_of(g->io.loaded[0].buf.base,
@@ -339,7 +341,10 @@ io_tick(struct group *g)
 {
 	g->io.clock_ms = raft_io_time(&g->io.raft_io);
 	g->io.clock_real_ns = clock_now_ns();
-	writes_retry(g);
+	if (g->io.refused && g->io.n_writes == 0) {
+		g->io.refused = false;
+		writes_submit(g);
+	}
 	if (g->io.tick != NULL && !g->closing && !g->failed)
 		g->io.tick(&g->io.raft_io);
 }
@@ -407,7 +412,9 @@ raft_io_append(struct raft_io *rio, struct raft_io_append *req,
 	*w = (struct io_write){.kind = WRITE_APPEND,
 	    .append = req,
 	    .cb = cb,
+	    .index = g->io.last_index + 1,
 	    .n = n};
+	g->io.last_index += n;
 	for (unsigned i = 0; i < n; i++) {
 		w->entries[i] = (struct wal_entry){.term = entries[i].term,
 		    .type = (uint8_t)entries[i].type,
@@ -428,7 +435,8 @@ raft_io_truncate(struct raft_io *rio, raft_index from)
 		return RAFT_NOMEM;
 	io_settle(g);
 	w->kind = WRITE_TRUNCATE;
-	w->from = from;
+	w->index = from;
+	g->io.last_index = from - 1;
 	write_queue(g, w);
 	return 0;
 }
@@ -440,11 +448,26 @@ write_queue(struct group *g, struct io_write *w)
 	w->req.done = write_done;
 	w->req.ctx = w;
 	STAILQ_INSERT_TAIL(&g->io.writes, w, link);
-	if (g->io.n_refused > 0) {
-		g->io.n_refused++;
-		return;
+	writes_submit(g);
+}
+
+/*
+ * In order, all that wait.  Entries may be refused for lack of room and come
+ * again, but the log never refuses to truncate: it must not overtake them.
+ */
+static void
+writes_submit(struct group *g)
+{
+	struct io_write *w;
+
+	STAILQ_FOREACH(w, &g->io.writes, link) {
+		if (w->queued)
+			continue;
+		if (g->io.refused || g->io.close != NULL ||
+		    (w->kind == WRITE_TRUNCATE && g->io.n_writes > 0))
+			return;
+		write_submit(g, w);
 	}
-	write_submit(g, w);
 }
 
 static void
@@ -453,10 +476,12 @@ write_submit(struct group *g, struct io_write *w)
 	w->queued = true;
 	g->io.n_writes++;
 	wal_note_commit(g->wal, g->raft.commit_index);
-	if (w->kind == WRITE_APPEND)
-		wal_append(g->wal, &w->req, w->entries, w->n);
-	else
-		wal_truncate(g->wal, &w->req, w->from);
+	if (w->kind == WRITE_TRUNCATE) {
+		wal_truncate(g->wal, &w->req, w->index);
+		return;
+	}
+	assert(w->index == wal_last_index(g->wal) + 1);
+	wal_append(g->wal, &w->req, w->entries, w->n);
 }
 
 static void
@@ -466,10 +491,13 @@ write_done(struct wal_req *req, int status)
 	struct group *g = w->group;
 
 	g->io.n_writes--;
+	group_wake(g);
 	if (status == -ENOSPC) {
+		if (!g->io.refused)
+			log_warn("group: no room for the log: refusing "
+			    "changes until there is");
+		g->io.refused = true;
 		w->queued = false;
-		g->io.n_refused++;
-		group_wake(g);
 		return;
 	}
 	if (status != 0) {
@@ -483,26 +511,14 @@ write_done(struct wal_req *req, int status)
 		w->cb(w->append, 0);
 	free(w);
 	notice_deliver(g);
-	group_wake(g);
-}
-
-static void
-writes_retry(struct group *g)
-{
-	struct io_write *w;
-
-	if (g->io.n_refused == 0 || g->io.n_writes > 0 || g->io.close != NULL)
-		return;
-	g->io.n_refused = 0;
-	STAILQ_FOREACH(w, &g->io.writes, link)
-		write_submit(g, w);
+	writes_submit(g);
 }
 
 bool
 io_full(struct group *g)
 {
 	return g->wal != NULL &&
-	    (g->io.n_refused > 0 || wal_space_low(g->wal));
+	    (g->io.refused || wal_space_low(g->wal));
 }
 
 /* Checkpoints are not taken here; the whole log is kept. */

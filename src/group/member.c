@@ -120,7 +120,8 @@ member_tick(struct group *g)
 		struct member *m = &g->members[i];
 		uint64_t heard;
 
-		if (m->self || m->leads == 0 || m->leads != g->raft.current_term)
+		if (m->self || m->leads == 0 ||
+		    m->leads != g->raft.current_term)
 			continue;
 		/* A long frame of our leader on its way in: it lives. */
 		heard = net_peer_heard_ns(g->net, m->conf.id);
