@@ -121,6 +121,7 @@ struct forward {
 	size_t theirs_read;  /* bytes of it proposed already */
 	unsigned n_theirs;
 	struct buf scratch;  /* an entry or a frame in the making */
+	unsigned n_entries;  /* proposed and not yet applied */
 	uint64_t last_ns;    /* time of the newest command proposed */
 	uint64_t retry_ns;   /* not before that; 0: at once */
 	SLIST_HEAD(, apply_req) idle_applies;
