@@ -79,3 +79,7 @@ tests_unit_model_t_SOURCES = tests/unit/model.c tests/random.h \
 	tests/model/mirror.c tests/model/mirror.h \
 	tests/model/posix.c tests/model/posix.h
 tests_unit_model_t_LDADD = $(COMMON_LIBS)
+check_PROGRAMS += tests/unit/group.t
+tests_unit_group_t_SOURCES = tests/unit/group.c tests/unit/group_host.c \
+	tests/unit/group_host.h
+tests_unit_group_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
