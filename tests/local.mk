@@ -83,3 +83,4 @@ check_PROGRAMS += tests/unit/group.t
 tests_unit_group_t_SOURCES = tests/unit/group.c tests/unit/group_host.c \
 	tests/unit/group_host.h
 tests_unit_group_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
+include tests/bench/local.mk
