@@ -27,8 +27,9 @@
 #include "tap.h"
 
 #define SEEDS_IN_CHECK 50
-#define PHASES 12
+#define PHASES 20
 #define SETTLE_MS 60000
+#define ELECTION_MS 400
 
 struct late {
 	struct late *next;
@@ -38,6 +39,8 @@ struct late {
 };
 
 static struct sim *the_sim; /* one per process */
+
+static void phase(struct sim *);
 
 uint64_t
 sim_random(struct sim *sim, uint64_t below)
@@ -265,7 +268,7 @@ phase(struct sim *sim)
 	heal(sim);
 	for (i = 0; i < c->n; i++) {
 		raft_fixture_set_randomized_election_timeout(&c->f, i,
-		    1000 + (unsigned)sim_random(sim, 1000));
+		    ELECTION_MS + (unsigned)sim_random(sim, ELECTION_MS));
 		raft_fixture_set_network_latency(&c->f, i,
 		    1 + (unsigned)sim_random(sim, sim_random(sim, 5) == 0 ?
 		    900 : 40));
@@ -411,11 +414,14 @@ start(struct sim *sim, unsigned off)
 		    10 + (unsigned)sim_random(sim, 50));
 		raft_set_snapshot_trailing(h->raft,
 		    1 + (unsigned)sim_random(sim, 20));
+		raft_set_election_timeout(h->raft, ELECTION_MS);
+		raft_set_heartbeat_timeout(h->raft, ELECTION_MS / 8);
 		raft_set_install_snapshot_timeout(h->raft, 2000);
 		sim->skew_ns[i] = (int64_t)sim_random(sim, 2000000000);
 	}
 	sim_clients_init(sim);
 	cluster_start(sim->c);
+	phase(sim);
 }
 
 static bool
@@ -433,7 +439,7 @@ run(uint64_t seed, unsigned off)
 		turn(sim, true);
 	for (i = 0; i < PHASES && sim->broken[0] == '\0'; i++) {
 		phase(sim);
-		end = sim_now(sim) + 200 + (int64_t)sim_random(sim, 2500);
+		end = sim_now(sim) + 50 + (int64_t)sim_random(sim, 2000);
 		while (sim_now(sim) < end && sim->broken[0] == '\0')
 			turn(sim, true);
 	}
