@@ -84,3 +84,11 @@ tests_unit_group_t_SOURCES = tests/unit/group.c tests/unit/group_host.c \
 	tests/unit/group_host.h
 tests_unit_group_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 include tests/bench/local.mk
+
+check_PROGRAMS += tests/unit/tree.t
+tests_unit_tree_t_SOURCES = tests/unit/tree.c
+tests_unit_tree_t_LDADD = $(COMMON_LIBS)
+
+check_PROGRAMS += tests/unit/machine.t
+tests_unit_machine_t_SOURCES = tests/unit/machine.c
+tests_unit_machine_t_LDADD = $(COMMON_LIBS)
