@@ -217,15 +217,22 @@ void io_init(struct group *);
 void io_fini(struct group *);
 /* Reads the log, applies what is committed: up to there. */
 int io_load(struct group *, const struct wal_recovery *, uint64_t upto);
-void io_frame(struct group *, struct member *, enum group_frame,
-    struct reader *);
 void io_settle(struct group *);	      /* term and vote are on disk */
-void io_complete_sends(struct group *);
 void io_close_turn(struct group *);
 bool io_full(struct group *); /* no room on disk: as if cut off */
-void io_notice(struct group *);	      /* tell followers of a new commit */
 void io_tick(struct group *);
+
+/* io_peer.c */
+void io_peer_init(struct group *);
+void io_peer_fini(struct group *);
+int io_send(struct raft_io *, struct raft_io_send *,
+    const struct raft_message *, raft_io_send_cb);
+void io_complete_sends(struct group *);
+void io_frame(struct group *, struct member *, enum group_frame,
+    struct reader *);
 void io_peer_down(struct group *, struct member *, int err);
+void io_notice(struct group *);	 /* tell followers of a new commit */
+void io_notice_deliver(struct group *); /* tell the core, as a follower */
 
 /* fsm.c */
 void fsm_init(struct group *);

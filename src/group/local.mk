@@ -11,6 +11,7 @@ libgovfs_a_SOURCES += src/group/forward.c
 libgovfs_a_SOURCES += src/group/fsm.c
 libgovfs_a_SOURCES += src/group/group.c
 libgovfs_a_SOURCES += src/group/io.c
+libgovfs_a_SOURCES += src/group/io_peer.c
 libgovfs_a_SOURCES += src/group/member.c
 libgovfs_a_SOURCES += src/group/readindex.c
 libgovfs_a_SOURCES += src/group/wal.c src/group/wal.h
