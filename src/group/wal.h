@@ -92,7 +92,7 @@ void wal_truncate(struct wal *, struct wal_req *, uint64_t from);
 /* The log becomes empty and goes on at next_index (a checkpoint came in). */
 void wal_reset(struct wal *, struct wal_req *, uint64_t next_index);
 /* Entries <= upto are in a durable checkpoint: whole segments of them are
- * recycled, sooner or later. */
+ * recycled, sooner or later.  After a restart some may still be held. */
 void wal_release(struct wal *, uint64_t upto);
 /* Goes into the next record, whoever writes it. */
 void wal_note_commit(struct wal *, uint64_t index);

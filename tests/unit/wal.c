@@ -6,11 +6,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../random.h"
 #include "../tap.h"
 #include "base/clock.h"
 #include "base/fault.h"
@@ -973,6 +975,98 @@ test_speed(void)
 	stop();
 }
 
+/* Goes on from a crash: what the disk had at this moment. */
+static void
+crash(void)
+{
+	take_image();
+	stop();
+	image_load();
+	image_restore(-1);
+	must_open();
+}
+
+static void
+random_step(struct random *r)
+{
+	struct answer a;
+	uint64_t term = model.last == 0 ? 1 : model.terms[model.last], index;
+	int err = 0;
+
+	if (term < model.terms[0])
+		term = model.terms[0]; /* the highest so far */
+	switch (random_below(r, 8)) {
+	case 0:
+		index = model.first + random_below(r,
+		    model.last + 2 - model.first);
+		err = truncate_from(index);
+		break;
+	case 1:
+		term = ++model.terms[0];
+		/* FALLTHROUGH */
+	case 2:
+	case 3:
+	case 4:
+		err = append(term == 0 ? 1 : term, 1 + random_below(r, 30));
+		break;
+	case 5:
+		if (model.last > model.first)
+			wal_release(wal, model.first +
+			    random_below(r, model.last - model.first));
+		model.first = wal_first_index(wal);
+		break;
+	case 6:
+		wal_note_commit(wal, model.last);
+		break;
+	default:
+		if (random_below(r, 10) != 0)
+			break;
+		index = model.last + 1 + random_below(r, 100);
+		wal_reset(wal, request(&a), index);
+		until(a.done);
+		err = a.status;
+		model.first = index;
+		model.last = index - 1;
+	}
+	if (err != 0)
+		bail_out("a step failed: %s", strerror(-err));
+}
+
+static void
+test_random(void)
+{
+	uint64_t seed = getenv("SEED") != NULL ?
+	    strtoull(getenv("SEED"), NULL, 0) : 20;
+	struct random r;
+	bool good = true;
+
+	fresh_dir("random");
+	random_init(&r, seed);
+	must_open();
+	for (int step = 0; good && step < 400; step++) {
+		random_step(&r);
+		if (random_below(&r, 10) != 0)
+			continue;
+		if (random_below(&r, 2) == 0)
+			crash();
+		else {
+			stop();
+			must_open();
+		}
+		/* A segment kept may reach further back than was promised. */
+		if (info.first_index < model.first)
+			model.first = info.first_index;
+		good = holds(model.first, model.last);
+		if (!good)
+			diag("step %d: %" PRIu64 "..%" PRIu64 ", expected %"
+			    PRIu64 "..%" PRIu64, step, info.first_index,
+			    info.last_index, model.first, model.last);
+	}
+	ok(good, "random appends, drops, releases, stops and crashes leave "
+		 "what they should (SEED=%" PRIu64 ")", seed);
+	stop();
+}
+
 /* S3: whatever the bytes are, opening ends with an answer. */
 static void
 test_mutated(void)
@@ -1053,6 +1147,7 @@ main(void)
 	test_torn_blocks();
 	test_flips();
 	test_flips_crashed();
+	test_random();
 	test_mutated();
 	uv_run(&loop, UV_RUN_DEFAULT);
 	is_int(uv_loop_close(&loop), 0, "no handle is left behind");
