@@ -10,7 +10,7 @@ check-local: check-programs
 	GOV_SRC='$(abs_top_srcdir)' GOV_BUILD='$(abs_top_builddir)' \
 	srcdir='$(abs_top_srcdir)' builddir='$(abs_top_builddir)' \
 	CC='$(CC)' FUSE_CFLAGS='$(FUSE_CFLAGS)' \
-	prove $(PROVEFLAGS) $(check_PROGRAMS) \
+	prove $(PROVEFLAGS) $(filter %.t,$(check_PROGRAMS)) \
 	    $(check_SCRIPTS:%=$(abs_top_srcdir)/%)
 
 EXTRA_DIST += tests/tap.h
@@ -92,3 +92,13 @@ tests_unit_tree_t_LDADD = $(COMMON_LIBS)
 check_PROGRAMS += tests/unit/machine.t
 tests_unit_machine_t_SOURCES = tests/unit/machine.c
 tests_unit_machine_t_LDADD = $(COMMON_LIBS)
+# The calls that posix.t makes on a mount, each with a directory of its own.
+check_PROGRAMS += tests/mount/posix_io tests/mount/posix_name \
+	tests/mount/posix_attr
+tests_mount_posix_io_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_mount_posix_io_SOURCES = tests/mount/posix_io.c tests/mount/posix.h
+tests_mount_posix_name_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_mount_posix_name_SOURCES = tests/mount/posix_name.c tests/mount/posix.h
+tests_mount_posix_attr_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_mount_posix_attr_SOURCES = tests/mount/posix_attr.c tests/mount/posix.h
+check_SCRIPTS += tests/mount/posix.t

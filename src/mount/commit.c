@@ -308,7 +308,8 @@ fill_write(struct mount *m, struct pending *p, struct handle *h)
 	c->node = h->node->alias != 0 ? h->node->alias : h->ino;
 	if (h->creator)
 		c->flags |= WRITE_CREATOR;
-	if (h->expects || h->has_read) {
+	/* What is appended goes behind whatever is there (F3). */
+	if (h->expects || (h->has_read && c->kind == COMMAND_write)) {
 		c->flags |= WRITE_EXPECT;
 		c->expect = h->expects ? h->expect_rev : h->base_rev;
 	}
@@ -383,6 +384,14 @@ finish(struct pending *p, const struct outcome *outcome)
 	if (p->node != NULL)
 		p->node->birthing = false;
 	h->commit = NULL;
+	if (err == -ENOENT && h->node->alias != 0 &&
+	    p->ereq.command.node != h->node->alias) {
+		/* Sent while the birth was on its way to another file. */
+		restore_draft(m, p, h);
+		pending_free(p);
+		start(m, h);
+		return;
+	}
 	/* Removed meanwhile: as on any file system, what is written to a file
 	 * without a name is gone with its last handle. */
 	if (err == -ENOENT && p->ereq.command.kind != COMMAND_birth)

@@ -119,8 +119,9 @@ dotgov_open(struct mount *m, fuse_req_t req, uint64_t ino,
 		reply_errno(req, -EIO);
 		return;
 	}
-	if ((fi->flags & O_ACCMODE) != O_RDONLY) {
-		reply_errno(req, -EACCES);
+	if ((fi->flags & O_ACCMODE) != O_RDONLY ||
+	    (fi->flags & O_TRUNC) != 0) {
+		reply_errno(req, -EPERM);
 		return;
 	}
 	h = handle_new(m, ino, O_RDONLY);

@@ -30,7 +30,9 @@ handle_new(struct mount *m, uint64_t ino, int flags)
 	h->ino = ino;
 	h->flags = flags;
 	h->reads = (flags & O_ACCMODE) != O_WRONLY;
-	h->writes = (flags & O_ACCMODE) != O_RDONLY;
+	/* O_TRUNC counts as data, whatever else the handle is for. */
+	h->writes = (flags & O_ACCMODE) != O_RDONLY ||
+	    (flags & O_TRUNC) != 0;
 	h->append = h->writes && (flags & O_APPEND) != 0;
 	buf_init(&h->draft, LIMIT_FILE_MAX);
 	buf_init(&h->text, LIMIT_FRAME);

@@ -111,9 +111,10 @@ add_plain(fuse_req_t req, char *at, size_t room, const struct listed *e,
 	return fuse_add_direntry(req, at, room, name, &st, next);
 }
 
-/* The entry counts as a LOOKUP, but for the dots. */
+/* The entry counts as a LOOKUP, but for the dots, and for names that are
+ * another's by now: the kernel would believe what it is told. */
 static size_t
-add_plus(struct mount *m, fuse_req_t req, char *at, size_t room,
+add_plus(struct mount *m, fuse_req_t req, uint64_t dir, char *at, size_t room,
     const struct listed *e, const char *name, off_t next)
 {
 	struct fuse_entry_param p = {.attr = {.st_ino = e->ino,
@@ -125,7 +126,8 @@ add_plus(struct mount *m, fuse_req_t req, char *at, size_t room,
 
 	if (!dots) {
 		t = mount_view(m);
-		if (kview_attr(m->kview, t, e->ino, &attr) && attr.nlink > 0)
+		if (kview_lookup(m->kview, t, dir, slice_str(name)) == e->ino &&
+		    kview_attr(m->kview, t, e->ino, &attr))
 			reply_entry_of(m, &attr, &p);
 		store_abort(t);
 	}
@@ -161,7 +163,7 @@ read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi,
 		const char *name = (char *)h->listing->names.ptr + e->name;
 		size_t room = size - (size_t)(at - page);
 
-		n = plus ? add_plus(m, req, at, room, e, name, (off_t)i + 1)
+		n = plus ? add_plus(m, req, h->ino, at, room, e, name, (off_t)i + 1)
 			 : add_plain(req, at, room, e, name, (off_t)i + 1);
 		if (n > room)
 			break;

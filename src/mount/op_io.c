@@ -66,6 +66,17 @@ part(uint64_t at, size_t len, uint64_t off, size_t size, size_t *ret_from)
 	return (size_t)(end - (at + *ret_from));
 }
 
+/* F4: from now on the handle commits only over what it has read. */
+static void
+note_read(struct handle *h)
+{
+	if (h->pin->rev == 0 && !h->has_read)
+		return; /* a file not born yet: nobody else's */
+	h->has_read = true;
+	if (h->pin->rev != 0)
+		h->base_rev = h->pin->rev;
+}
+
 static void
 read_file(struct mount *m, fuse_req_t req, struct handle *h, size_t size,
     uint64_t off)
@@ -75,6 +86,8 @@ read_file(struct mount *m, fuse_req_t req, struct handle *h, size_t size,
 	int n_iov = 0;
 
 	if (h->whole) {
+		if (h->derived)
+			note_read(h);
 		n = part(0, h->draft.len, off, size, &from);
 		fuse_reply_buf(req, n > 0 ? (char *)h->draft.ptr + from : NULL,
 		    n);
@@ -82,11 +95,8 @@ read_file(struct mount *m, fuse_req_t req, struct handle *h, size_t size,
 	}
 	need_pin(m, h);
 	grow(m, h, off);
-	if (h->writes) {
-		h->has_read = true;
-		if (h->pin->rev != 0)
-			h->base_rev = h->pin->rev;
-	}
+	if (h->writes)
+		note_read(h);
 	n = part(0, h->pin->size, off, size, &from);
 	n2 = part(h->pin->size, h->draft.len, off, size, &from2);
 	if (n > 0)
@@ -120,12 +130,17 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 static int
 draft_begin(struct mount *m, struct handle *h)
 {
+	struct buf appended;
+
 	if (h->whole)
 		return 0;
 	need_pin(m, h);
-	buf_reset(&h->draft);
+	appended = h->draft;
+	buf_init(&h->draft, LIMIT_FILE_MAX);
 	buf_raw(&h->draft, h->pin->bytes, h->pin->size);
-	m->drafts_bytes += h->draft.len;
+	buf_raw(&h->draft, appended.ptr, appended.len);
+	m->drafts_bytes += h->draft.len - appended.len;
+	buf_fini(&appended);
 	h->whole = h->derived = true;
 	return buf_error(&h->draft);
 }
@@ -137,6 +152,8 @@ touched(struct mount *m, struct handle *h)
 	h->generation_of_draft++;
 	h->keep_times = false;
 	h->refused = false;
+	if (h->node->birth != NULL)
+		h->node->birth->explicit_times = false;
 }
 
 static int
@@ -163,6 +180,8 @@ draft_truncate(struct mount *m, struct handle *h, uint64_t size)
 {
 	int err = 0;
 
+	if (h->stale)
+		return -ESTALE;
 	if (size == 0 && !h->whole) {
 		m->drafts_bytes -= h->draft.len;
 		buf_reset(&h->draft);
@@ -247,6 +266,8 @@ op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 
 	if (h == NULL || !h->writes)
 		err = -EBADF;
+	else if (!mount_writable(m))
+		err = -EROFS;
 	else if (mode != 0)
 		err = -EOPNOTSUPP;
 	else if (end > mount_max_file(m))

@@ -255,15 +255,24 @@ op_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
 	pending_submit(p, NULL);
 }
 
+/* Names that K has and C has not count: files not born yet. */
+static bool
+has_names(struct mount *m, uint64_t dir)
+{
+	struct store_txn *t = mount_view(m);
+	bool empty = kview_empty(m->kview, t, dir);
+
+	store_abort(t);
+	return !empty;
+}
+
 void
 op_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
 {
 	bool helper;
 	struct mount *m = op_begin(req, &helper);
-	struct store_txn *t;
 	struct pending *p;
 	uint64_t ino;
-	bool empty;
 
 	if (helper) {
 		enact_removal(m, req, dir, name, 0, "");
@@ -272,10 +281,7 @@ op_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
 	if (!begin(m, req, dir, name, false))
 		return;
 	ino = known_name(m, dir, name);
-	t = mount_view(m);
-	empty = ino == 0 || kview_empty(m->kview, t, ino);
-	store_abort(t);
-	if (!empty) {
+	if (ino != 0 && has_names(m, ino)) {
 		reply_errno(req, -ENOTEMPTY);
 		return;
 	}
@@ -319,6 +325,10 @@ op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t dir2,
 	ino2 = known_name(m, dir2, name2);
 	if (ino2 != 0 && (flags & RENAME_NOREPLACE) != 0) {
 		reply_errno(req, -EEXIST);
+		return;
+	}
+	if (ino2 != 0 && (flags & RENAME_EXCHANGE) == 0 && has_names(m, ino2)) {
+		reply_errno(req, -ENOTEMPTY);
 		return;
 	}
 	commit_bear(m, ino);

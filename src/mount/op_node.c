@@ -170,30 +170,45 @@ oneshot(struct mount *m, fuse_req_t req, uint64_t ino)
 	return hit;
 }
 
-/* Its writer sees what it has written, everybody else what is committed. */
-static bool
-getattr_draft(struct mount *m, fuse_req_t req, uint64_t ino)
+static void
+reply_draft(struct mount *m, fuse_req_t req, struct handle *h)
 {
-	struct knode *node = kview_find(m->kview, ino);
-	struct store_txn *t;
-	struct handle *h;
+	struct store_txn *t = mount_view(m);
 	struct attr attr;
 	struct stat st;
 
-	if (node == NULL || node->n_dirty == 0)
-		return false;
-	h = handle_dirty_of(m, ino, caller_process(fuse_req_ctx(req)->pid));
-	if (h == NULL)
-		return false;
-	t = mount_view(m);
-	if (kview_attr(m->kview, t, ino, &attr)) {
+	if (kview_attr(m->kview, t, h->ino, &attr)) {
 		attr.size = draft_size(m, h);
+		if (h->keep_times) {
+			attr.mtime_ns = h->mtime_ns;
+			if (h->atime_ns != 0)
+				attr.atime_ns = h->atime_ns;
+		}
 		reply_stat(&attr, &st);
 		fuse_reply_attr(req, &st, 0);
 	} else {
 		reply_errno(req, -ENOENT);
 	}
 	store_abort(t);
+}
+
+/* Its writer sees what it has written, everybody else what is committed.
+ * (The kernel names the handle only where it seeks to the end.) */
+static bool
+getattr_draft(struct mount *m, fuse_req_t req, uint64_t ino,
+    struct fuse_file_info *fi)
+{
+	struct knode *node = kview_find(m->kview, ino);
+	struct handle *h = handle_get(m, fi);
+
+	if (node == NULL || node->n_dirty == 0)
+		return false;
+	if (h == NULL || !h->dirty)
+		h = handle_dirty_of(m, ino,
+		    caller_process(fuse_req_ctx(req)->pid));
+	if (h == NULL)
+		return false;
+	reply_draft(m, req, h);
 	return true;
 }
 
@@ -210,7 +225,7 @@ op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 			reply_errno(req, -ENOENT);
 		return;
 	}
-	if (oneshot(m, req, ino) || getattr_draft(m, req, ino))
+	if (oneshot(m, req, ino) || getattr_draft(m, req, ino, fi))
 		return;
 	reply_attr(m, req, ino);
 }
@@ -247,9 +262,10 @@ fill_setattr(struct command *c, const struct stat *st, int set)
 	c->mtime_ns = ns_of(st->st_mtim);
 }
 
-/* An unborn file's attributes travel with its birth. */
+/* Attributes of this host's kernel alone: those of a file not born yet travel
+ * with its birth, those of an open file without names go with it. */
 static void
-setattr_unborn(struct mount *m, fuse_req_t req, struct knode *node,
+setattr_local(struct mount *m, fuse_req_t req, struct knode *node,
     const struct stat *st, int set)
 {
 	struct attr *a = &node->attr;
@@ -261,7 +277,8 @@ setattr_unborn(struct mount *m, fuse_req_t req, struct knode *node,
 		a->uid = st->st_uid;
 	if (set & FUSE_SET_ATTR_GID)
 		a->gid = st->st_gid;
-	if (set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+	if ((set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) &&
+	    node->birth != NULL)
 		node->birth->explicit_owner = true;
 	if (set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW))
 		a->atime_ns = set & FUSE_SET_ATTR_ATIME_NOW
@@ -271,10 +288,18 @@ setattr_unborn(struct mount *m, fuse_req_t req, struct knode *node,
 		a->mtime_ns = set & FUSE_SET_ATTR_MTIME_NOW
 		    ? now
 		    : ns_of(st->st_mtim);
-		if ((set & FUSE_SET_ATTR_MTIME_NOW) == 0)
-			node->birth->explicit_times = true;
+		if (node->birth != NULL)
+			node->birth->explicit_times =
+			    (set & FUSE_SET_ATTR_MTIME_NOW) == 0;
 	}
 	reply_attr(m, req, node->ino);
+}
+
+static bool
+is_local(const struct knode *node)
+{
+	return (node->unborn && node->birth != NULL && !node->birthing) ||
+	    (node->own_attr && node->attr.nlink == 0 && node->alias == 0);
 }
 
 /* utimens on a file whose draft is still to come: it must outlive the commit
@@ -283,32 +308,21 @@ static bool
 setattr_times_of_draft(struct mount *m, fuse_req_t req, uint64_t ino,
     const struct stat *st, int set)
 {
-	int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME;
 	struct handle *h;
-	struct store_txn *t;
-	struct attr attr;
-	struct stat out;
-	bool found;
 
-	if ((set & times) != times ||
-	    (set & (FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW |
-		FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) !=
-		0)
+	if ((set & FUSE_SET_ATTR_MTIME) == 0 ||
+	    (set & (FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_MODE |
+		FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0)
 		return false;
 	h = handle_dirty_of(m, ino, caller_process(fuse_req_ctx(req)->pid));
 	if (h == NULL)
 		return false;
-	t = mount_view(m);
-	found = kview_attr(m->kview, t, ino, &attr);
-	store_abort(t);
-	if (!found)
-		return false;
 	h->keep_times = true;
-	h->atime_ns = attr.atime_ns = ns_of(st->st_atim);
-	h->mtime_ns = attr.mtime_ns = ns_of(st->st_mtim);
-	attr.size = draft_size(m, h);
-	reply_stat(&attr, &out);
-	fuse_reply_attr(req, &out, 0);
+	h->mtime_ns = ns_of(st->st_mtim);
+	h->atime_ns = set & FUSE_SET_ATTR_ATIME_NOW ? clock_wall_ns()
+	    : set & FUSE_SET_ATTR_ATIME		    ? ns_of(st->st_atim)
+						    : 0; /* as it is */
+	reply_draft(m, req, h);
 	return true;
 }
 
@@ -355,9 +369,8 @@ op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int set,
 		pending_submit(p, NULL);
 		return;
 	}
-	if (node != NULL && node->unborn && node->birth != NULL &&
-	    !node->birthing) {
-		setattr_unborn(m, req, node, st, set);
+	if (node != NULL && is_local(node)) {
+		setattr_local(m, req, node, st, set);
 		return;
 	}
 	if (setattr_times_of_draft(m, req, ino, st, set))

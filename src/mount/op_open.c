@@ -63,7 +63,8 @@ op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct mount *m = op_begin(req, &helper);
 	uint64_t want = m->revealed;
 	struct handle *h;
-	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
+	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY ||
+	    (fi->flags & O_TRUNC) != 0;
 
 	if (dotgov_is(ino)) {
 		dotgov_open(m, req, ino, fi);
