@@ -72,6 +72,14 @@ noinst_PROGRAMS = tests/fuzz/command
 tests_fuzz_command_SOURCES = tests/fuzz/command.c
 tests_fuzz_command_LDADD = $(COMMON_LIBS)
 tests_fuzz_command_LDFLAGS = -fsanitize=fuzzer
+noinst_PROGRAMS += tests/fuzz/net
+tests_fuzz_net_SOURCES = tests/fuzz/net.c
+tests_fuzz_net_LDADD = $(COMMON_LIBS)
+tests_fuzz_net_LDFLAGS = -fsanitize=fuzzer
+noinst_PROGRAMS += tests/fuzz/wal
+tests_fuzz_wal_SOURCES = tests/fuzz/wal.c
+tests_fuzz_wal_LDADD = $(COMMON_LIBS)
+tests_fuzz_wal_LDFLAGS = -fsanitize=fuzzer
 endif
 
 check_PROGRAMS += tests/unit/model.t
