@@ -39,8 +39,10 @@ static int io_get(struct raft_io *, struct raft_io_snapshot_get *,
     raft_io_snapshot_get_cb);
 static raft_time io_time(struct raft_io *);
 static int io_random(struct raft_io *, int, int);
+#ifndef RAFT_VERSION_NUMBER
 static int io_async_work(struct raft_io *, struct raft_io_async_work *,
     raft_io_async_work_cb);
+#endif
 static void on_tick(struct raft_io *inner);
 static bool timer_expired(const struct guard *);
 static void timer_hold(struct guard *);
@@ -79,8 +81,10 @@ guard_attach(struct guard *g, struct raft *r, struct raft_io *inner,
 	    .snapshot_get = io_get,
 	    .time = io_time,
 	    .random = io_random,
-	    .async_work = io_async_work,
 	};
+#ifndef RAFT_VERSION_NUMBER
+	g->io.async_work = io_async_work;
+#endif
 	inner->data = r;
 	r->io = &g->io;
 }
@@ -576,6 +580,7 @@ io_random(struct raft_io *io, int min, int max)
 	return g->inner->random(g->inner, min, max);
 }
 
+#ifndef RAFT_VERSION_NUMBER
 static int
 io_async_work(struct raft_io *io, struct raft_io_async_work *req,
     raft_io_async_work_cb cb)
@@ -584,6 +589,7 @@ io_async_work(struct raft_io *io, struct raft_io_async_work *req,
 
 	return g->inner->async_work(g->inner, req, cb);
 }
+#endif
 
 /* ---- requests of our own ---- */
 

@@ -61,6 +61,8 @@ guard_recv(struct raft_io *inner, struct raft_message *msg)
 	case COMPAT_TIMEOUT_NOW:
 		pass = check_timeout_now(g, &msg->timeout_now);
 		break;
+	default:
+		break;
 	}
 	if (pass) {
 		deliver(g, msg);
@@ -413,6 +415,8 @@ message_free(struct raft_message *msg)
 	case COMPAT_INSTALL_SNAPSHOT:
 		raft_configuration_close(&msg->install_snapshot.conf);
 		raft_free(msg->install_snapshot.data.base);
+		break;
+	default:
 		break;
 	}
 }
