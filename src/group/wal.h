@@ -12,7 +12,7 @@
  * -ENOSPC means: no room for the next segment, nothing of this request was
  * written, the log goes on as if it had not been asked; requests queued behind
  * it fail the same way.  wal_space_low() says so earlier, one segment ahead.
- * (wal_truncate() and wal_reset() find room by themselves always.)
+ * (wal_truncate() and wal_reset() have room set aside.)
  *
  * What recovery can tell apart is written in wal_format.h.
  */
@@ -72,7 +72,8 @@ struct wal_req {
 /*
  * Opens or creates.  -EUCLEAN: bytes that were durable are damaged or missing;
  * ret names them, and the member must not vote with this log.  -EMEDIUMTYPE:
- * the files are another member's.  On success all that was found is durable.
+ * the files are another member's.  -EBUSY: another process has them open.  On
+ * success all that was found is durable.
  */
 int wal_open(uv_loop_t *, const struct wal_conf *, struct wal **ret,
     struct wal_recovery *ret_info);

@@ -20,8 +20,7 @@
 #define VOTE_BYTES ((size_t)WAL_SLOTS * WAL_BLOCK)
 #define ZERO_BYTES (256u << 10) /* written at a time */
 
-static int slot_create(struct wal *);
-static bool slot_newest(struct wal *, const uint8_t *, unsigned *ret_idx);
+static bool slot_newest(struct wal *, const uint8_t *);
 
 /*
  * Writes go around the page cache and are durable when they return: on the
@@ -196,19 +195,17 @@ wal_slot_save(struct wal *w)
 	return err;
 }
 
-/* Finds the newest slot, or makes the file. */
 int
 wal_slot_load(struct wal *w, struct wal_recovery *info, bool *ret_found)
 {
 	uint8_t *bytes;
-	unsigned idx;
 	size_t size;
 	int err;
 
 	err = wal_file_open(w, "vote", &w->vote_fd, &size);
 	*ret_found = err == 0;
 	if (err == -ENOENT)
-		return slot_create(w);
+		return 0;
 	if (err != 0)
 		return err;
 	bytes = aligned_alloc(WAL_BLOCK, VOTE_BYTES);
@@ -216,7 +213,7 @@ wal_slot_load(struct wal *w, struct wal_recovery *info, bool *ret_found)
 		return -ENOMEM;
 	err = size < VOTE_BYTES ? -EUCLEAN :
 	    wal_file_read(w->vote_fd, bytes, VOTE_BYTES, 0);
-	if (err == 0 && !slot_newest(w, bytes, &idx))
+	if (err == 0 && !slot_newest(w, bytes))
 		err = -EUCLEAN;
 	free(bytes);
 	if (err == -EUCLEAN) {
@@ -228,7 +225,7 @@ wal_slot_load(struct wal *w, struct wal_recovery *info, bool *ret_found)
 }
 
 static bool
-slot_newest(struct wal *w, const uint8_t *bytes, unsigned *ret_idx)
+slot_newest(struct wal *w, const uint8_t *bytes)
 {
 	struct wal_slot slots[WAL_SLOTS];
 	bool good[WAL_SLOTS];
@@ -248,12 +245,11 @@ slot_newest(struct wal *w, const uint8_t *bytes, unsigned *ret_idx)
 			 "damaged, healed from its twin",
 		    (best ^ 1) * WAL_BLOCK);
 	w->slot = slots[best];
-	*ret_idx = best;
 	return true;
 }
 
-static int
-slot_create(struct wal *w)
+int
+wal_slot_create(struct wal *w)
 {
 	size_t size;
 	int err;

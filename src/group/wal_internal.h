@@ -125,6 +125,7 @@ int wal_spare_make(struct wal *, unsigned i, size_t size);
  * wal->tail says which and what it continues. */
 int wal_segment_begin(struct wal *, const char *from, size_t size);
 int wal_slot_save(struct wal *);
+int wal_slot_create(struct wal *);
 int wal_slot_load(struct wal *, struct wal_recovery *, bool *ret_found);
 
 /* wal_writer.c */

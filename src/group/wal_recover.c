@@ -59,6 +59,9 @@ wal_recover(struct wal *w, struct wal_recovery *info)
 	err = wal_slot_load(w, info, &had_vote);
 	if (err == 0)
 		err = list_files(w, info, had_vote);
+	/* Not earlier: a vote that went missing must not seem to be there. */
+	if (err == 0 && !had_vote)
+		err = wal_slot_create(w);
 	if (err != 0)
 		return err;
 	if (memcmp(w->slot.cluster, w->cluster, sizeof(w->cluster)) != 0 ||

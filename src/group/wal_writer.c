@@ -24,8 +24,8 @@
 #define BATCH_BYTES (4u << 20)
 /* Memory kept between large batches. */
 #define KEEP_BYTES (1u << 20)
-/* Kept from entries in each segment, so that notes never need a new one, and
- * dropping entries doesn't on a full disk. */
+/* Kept from entries in each segment: notes take half of it and never need a
+ * new segment, drops and openings the rest before they need one. */
 #define NOTE_ROOM ((size_t)WAL_BLOCK)
 
 /* What one write makes durable. */
@@ -398,7 +398,7 @@ note(struct wal *w)
 {
 	struct wal_record rec = {.kind = WAL_NOTE};
 	size_t base = w->tail.offset - w->tail.offset % WAL_BLOCK;
-	bool has_room = base + w->fill + wal_record_size(0) <= w->tail.size;
+	bool has_room = base + w->fill + NOTE_ROOM / 2 <= w->tail.size;
 	int err = w->error;
 
 	w->unvouched = false;

@@ -1,3 +1,6 @@
+/*
+ * channel.c: hellos and frames out of bytes.
+ */
 #include "config.h"
 
 #include "net/channel.h"

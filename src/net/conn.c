@@ -1,3 +1,6 @@
+/*
+ * conn.c: one connection, between a socket and its channel.
+ */
 #include "config.h"
 
 #include "net/net_internal.h"

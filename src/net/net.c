@@ -1,3 +1,6 @@
+/*
+ * net.c: the mesh: who is dialled, accepted, heard and told.
+ */
 #include "config.h"
 
 #include "net/net_internal.h"

@@ -653,6 +653,7 @@ test_flips(void)
 		is_int(try_open(dir), -EUCLEAN, "S4: %s missing is noticed",
 		    files[i].name);
 		is_str(info.file, files[i].name, "S4: and named");
+		is_int(try_open(dir), -EUCLEAN, "S4: at the next try as well");
 	}
 }
 
