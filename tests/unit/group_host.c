@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -58,6 +59,7 @@ struct host {
 	uint64_t applied_rev;
 	struct engine_subscriber subscriber;
 	unsigned order_errors;
+	int acked_fd, refused_fd; /* of `journal`; 0: none */
 };
 
 static void commit_more(struct host *);
@@ -132,6 +134,53 @@ submit_create(struct host *h, struct request *r,
 	return err;
 }
 
+/* On disk before anything else happens: kill -9 doesn't take it back. */
+static void
+journal(struct host *h, const char *name, int err)
+{
+	int fd = err == 0 ? h->acked_fd : err == -ETIMEDOUT ? 0
+							    : h->refused_fd;
+	char line[80];
+	int n = snprintf(line, sizeof(line), "%s %d\n", name, err);
+
+	if (fd != 0 && write(fd, line, (size_t)n) != n)
+		_exit(4);
+}
+
+static void
+cmd_journal(struct host *h, const char *dir)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/acked", dir);
+	h->acked_fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	snprintf(path, sizeof(path), "%s/refused", dir);
+	h->refused_fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	say(h, "journal");
+}
+
+/* Names that are there, names that are not, names refused for a reason that
+ * only applying a command twice could give. */
+static void
+cmd_verify(struct host *h, const char *path)
+{
+	unsigned there = 0, absent = 0, twice = 0;
+	FILE *f = fopen(path, "re");
+	char name[64];
+	int err;
+
+	while (f != NULL && fscanf(f, "%63s %d", name, &err) == 2) {
+		if (name_exists(h, name))
+			there++;
+		else
+			absent++;
+		twice += err == -EEXIST;
+	}
+	if (f != NULL)
+		fclose(f);
+	say(h, "verify %u %u %u", there, absent, twice);
+}
+
 static int
 compare_ns(const void *a, const void *b)
 {
@@ -152,6 +201,7 @@ commit_ended(struct host *h)
 	    (unsigned long long)(h->ended * NS_PER_S / (ns == 0 ? 1 : ns)));
 	free(h->took);
 	h->took = NULL;
+	h->wanted = h->begun = h->ended = 0;
 }
 
 static void
@@ -163,36 +213,43 @@ commit_done(struct engine_req *req, const struct outcome *outcome)
 	r->busy = false;
 	seq_done(h, req->command.stamp.seq);
 	h->took[h->ended++] = clock_now_ns() - r->began_ns;
+	journal(h, r->name, outcome->err);
 	if (outcome->err == 0 && name_exists(h, r->name))
 		h->good++;
 	else if (h->err == 0)
 		h->err = outcome->err != 0 ? outcome->err : -ENOENT;
-	if (h->ended == h->wanted)
-		commit_ended(h);
-	else
-		commit_more(h);
+	commit_more(h);
+}
+
+static int
+commit_one(struct host *h, struct request *r)
+{
+	int err;
+
+	snprintf(r->name, sizeof(r->name), "%s-%u", h->prefix, h->begun);
+	err = submit_create(h, r, commit_done);
+	h->begun++;
+	if (err != 0) {
+		h->err = err;
+		h->took[h->ended++] = 0;
+		journal(h, r->name, err);
+	}
+	return err;
 }
 
 static void
 commit_more(struct host *h)
 {
-	for (unsigned i = 0; i < 64 && h->begun < h->wanted; i++) {
+	for (unsigned i = 0; i < 64; i++) {
 		struct request *r = &h->requests[i];
-		int err;
 
 		if (r->busy || r->host == NULL)
 			continue;
-		snprintf(r->name, sizeof(r->name), "%s-%u", h->prefix,
-		    h->begun);
-		err = submit_create(h, r, commit_done);
-		h->begun++;
-		if (err != 0) {
-			h->err = err;
-			h->took[h->ended++] = 0;
-			if (h->ended == h->wanted)
-				commit_ended(h);
-		}
+		while (h->begun < h->wanted && commit_one(h, r) != 0)
+			continue;
 	}
+	if (h->took != NULL && h->ended == h->wanted)
+		commit_ended(h);
 }
 
 static void
@@ -367,6 +424,10 @@ handle(struct host *h, char *line)
 		cmd_count(h);
 	else if (strcmp(line, "status") == 0)
 		cmd_status(h);
+	else if (strcmp(line, "journal") == 0)
+		cmd_journal(h, args);
+	else if (strcmp(line, "verify") == 0)
+		cmd_verify(h, args);
 	else if (strcmp(line, "members") == 0)
 		cmd_members(h);
 	else if (strcmp(line, "fault") == 0) {

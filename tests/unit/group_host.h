@@ -29,6 +29,8 @@ int host_wait(struct hosts *, unsigned i);   /* exit status, -1: late */
  * commit N W PREFIX   N files by W at a time: "commit OK ERR P50us P99us RATE"
  * one NAME	       one file: "one ERR us"
  * later NAME	       the same, answered at once; "earlier" tells its end
+ * journal DIR	       names acknowledged and refused go to files there
+ * verify FILE	       of such a file: "verify THERE ABSENT EEXISTS"
  * barrier, digest, count, status, members, fault NAME VALUE, stop
  */
 const char *host_ask(struct hosts *, unsigned i, const char *fmt, ...)
