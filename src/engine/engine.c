@@ -7,19 +7,13 @@
 
 #include <assert.h>
 
-#include "base/metric.h"
 #include "engine/engine_internal.h"
 
 int
 engine_submit(struct engine *e, struct engine_req *req)
 {
-	int err;
-
 	assert(req->done != NULL);
-	err = e->ops->submit(e, req);
-	if (err == 0)
-		metric_add(METRIC_commands_proposed, 1);
-	return err;
+	return e->ops->submit(e, req);
 }
 
 bool
@@ -138,7 +132,6 @@ engine_publish(struct engine *e, const struct engine_applied *applied)
 
 	assert(applied->rev >= e->rev);
 	e->rev = applied->rev;
-	metric_add(METRIC_commands_applied, 1);
 	for (sub = e->subscribers; sub != NULL; sub = sub->next) {
 		if (sub->applied != NULL)
 			sub->applied(sub, applied);
