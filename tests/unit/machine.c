@@ -222,6 +222,33 @@ test_format(void)
 }
 
 static void
+test_max_file(void)
+{
+	struct command c = {
+		.kind = COMMAND_session_open, .node = 100, .name = s("h"),
+		.size = 4, .stamp = {.host = 1},
+	};
+	struct tree_meta meta;
+
+	assert(store_open_mem(&store) == 0);
+	txn = store_begin(store, STORE_WRITE);
+	assert(apply(&c) == 0);
+	session = 100;
+	range = out.value;
+	seq = n_inos = 0;
+	c.node = 200;
+	c.stamp.host = 2;
+	c.size = 9;
+	assert(apply(&c) == 0);
+	assert(tree_meta_get(txn, &meta));
+	is_int(meta.settings.max_file, 4,
+	    "who formats the tree decides max_file, nobody after him");
+	is_int(birth(as(0), 1, "f", "12345", 0), -EFBIG, "for all hosts (F8)");
+	is_int(birth(as(0), 1, "f", "1234", 0), 0, "to the byte");
+	end();
+}
+
+static void
 test_content(void)
 {
 	uint64_t f, before;
@@ -825,6 +852,7 @@ int
 main(void)
 {
 	test_format();
+	test_max_file();
 	test_content();
 	test_truncate();
 	test_birth();
