@@ -32,7 +32,7 @@ struct past {
 	struct command c;
 	char name[16], name2[16];
 	char data[DATA_MAX];
-	struct outcome first; /* its outcome then; changes left out */
+	struct outcome first; /* when it was applied; changes left out */
 };
 
 static struct random rnd;
@@ -593,7 +593,8 @@ one_step(void)
 	posix_apply(&model, &p->c, clock_ns, &result);
 	apply(&p->c, &outcome);
 	good = judge(p, &result, &outcome) && mirror_outcome(&outcome);
-	if (!again) {
+	if (!result.retry) {
+		/* Again: a seq too far ahead then may be in the window now. */
 		p->first = outcome;
 		p->first.changes = NULL;
 	}
