@@ -1128,8 +1128,9 @@ main(void)
 	const char *tmp = getenv("TMPDIR");
 
 	log_set_level(LOG_LEVEL_ERROR);
-	if (getenv("V") == NULL)
-		fclose(stderr); /* refusals are logged, and asked for here */
+	/* Refusals are logged, and asked for here. */
+	if (getenv("V") == NULL && freopen("/dev/null", "w", stderr) == NULL)
+		bail_out("/dev/null");
 	tmp = tmp != NULL ? tmp : "/tmp";
 	make_base(tmp);
 	uv_loop_init(&loop);
