@@ -291,7 +291,10 @@ fill_birth(struct mount *m, struct pending *p, struct handle *h)
 	c->mode = node->attr.mode;
 	c->uid = node->attr.uid;
 	c->gid = node->attr.gid;
-	c->flags = h->append && !h->whole ? BIRTH_APPEND : 0;
+	/* touch(1) must not empty a file that has taken the name: what is
+	 * neither written nor truncated adds nothing to it. */
+	if (!h->whole && (h->append || h->draft.len == 0))
+		c->flags |= BIRTH_APPEND;
 	if (birth->explicit_owner)
 		c->flags |= BIRTH_OWNER;
 	fill_times(c, h, node);

@@ -151,6 +151,7 @@ create_unborn(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
 	if (h == NULL)
 		return;
 	h->flags = fi->flags & ~O_TRUNC;
+	h->whole = (fi->flags & O_TRUNC) != 0;
 	h->creator = true;
 	node = h->node;
 	t = mount_view(m);
