@@ -40,7 +40,7 @@ enum group_frame {
 /* Times a loop turn begins anew because publishing made new commands. */
 #define TURN_ROUNDS 4
 /* Commands applied in one transaction; replaying a log makes many turns. */
-#define FSM_TURN_COMMANDS 4096
+#define FSM_TURN_COMMANDS 512
 /* Bytes of other hosts' commands that wait for a leader to be ready. */
 #define FORWARD_QUEUE_BYTES (64u << 20)
 /* A frame of AppendEntries, unless one entry is longer. */

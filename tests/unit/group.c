@@ -101,6 +101,25 @@ test_barrier(int leader)
 	}
 }
 
+/* What each host tells the others, within a few heartbeats. */
+static void
+test_members(void)
+{
+	uint64_t until = clock_now_ns() + 5 * NS_PER_S;
+	unsigned long long rev = 0;
+	char want[128];
+
+	sscanf(host_ask(&hs, 0, "digest"), "digest %llu", &rev);
+	snprintf(want, sizeof(want), "members host0:alive:%llu:77 "
+	    "host1:alive:%llu:77 host2:alive:%llu:77", rev, rev, rev);
+	for (unsigned i = 0; i < 3; i++)
+		host_ask(&hs, i, "replayed 77");
+	while (strcmp(host_ask(&hs, 2, "members"), want) != 0 &&
+	    clock_now_ns() < until)
+		usleep(1000);
+	is_str(hs.line, want, "each host knows how far the others are");
+}
+
 static void
 test_withdraw(int leader)
 {
@@ -198,6 +217,31 @@ test_handover(void)
 	host_start(&hs, a);
 	is_str(host_answer(&hs, a, 5000), "open", "the stopped one returns");
 	is_str(host_answer(&hs, a, 10000), "ready", "and takes part");
+}
+
+/* Much more than a peer's queue holds. */
+static void
+test_catch_up(void)
+{
+	int leader = hosts_leader(&hs, 5000);
+	unsigned a = (unsigned)leader, b = (a + 1) % 3, c = (a + 2) % 3;
+	unsigned p50, good = 0;
+	uint64_t began;
+	int err;
+
+	host_kill(&hs, c);
+	host_ask(&hs, b, "commit 80 4 x 1000000");
+	sscanf(hs.line, "commit %u %d", &good, &err);
+	is_int(good, 80, "80 files of a megabyte, with two of three");
+	host_start(&hs, c);
+	is_str(host_answer(&hs, c, 10000), "open", "the third returns");
+	began = clock_now_ns();
+	is_int(commit(a, 200, 1, "y", &p50, NULL), 200, "others write on");
+	is_str(host_answer(&hs, c, 20000), "ready", "it catches up");
+	diag("80 MB behind: %llu ms, p50 beside it %u us",
+	    (unsigned long long)(clock_now_ns() - began) / NS_PER_MS, p50);
+	ok(hosts_equal(&hs, 5000), "O2: equal digests on all hosts");
+	is_int(hosts_leader(&hs, 5000), leader, "nobody else had to lead");
 }
 
 static void
@@ -346,6 +390,22 @@ test_quarantine(void)
 }
 
 static void
+test_lost(void)
+{
+	for (unsigned i = 0; i < 3; i++)
+		host_kill(&hs, i);
+	host_start(&hs, 0);
+	is_str(host_answer(&hs, 0, 5000), "open", "one of three starts");
+	is_str(host_answer(&hs, 0, 5000), "session -30",
+	    "O6: its changes wait for write_timeout, then fail");
+	ok(strstr(host_ask(&hs, 0, "status"), "lost") != NULL,
+	    "O6: it says that it never found the others");
+	ok(strncmp(host_ask(&hs, 0, "count"), "count ", 6) == 0 &&
+	    strcmp(hs.line, "count 0 0") != 0, "O2: and shows its tree");
+	host_kill(&hs, 0);
+}
+
+static void
 test_alone(void)
 {
 	unsigned p50, rate;
@@ -381,15 +441,18 @@ main(void)
 		bail_out("no leader");
 	test_order(leader);
 	test_barrier(leader);
+	test_members();
 	test_withdraw(leader);
 	test_crash(hosts_leader(&hs, 5000));
 	test_rebuild();
 	test_handover();
+	test_catch_up();
 	test_minority();
 	test_isolated();
 	test_full();
 	test_broken_disk();
 	test_quarantine();
+	test_lost();
 	test_alone();
 	hosts_fini(&hs);
 	return done_testing();

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "engine/engine_internal.h"
 #include "tree/tree.h"
 
@@ -51,6 +52,8 @@ struct host {
 	unsigned wanted, begun, ended, good;
 	int err;
 	char prefix[32];
+	unsigned size; /* of each file; 0: made empty */
+	char *content;
 	uint64_t *took, run_ns;
 	char earlier[128];
 	bool later;
@@ -116,6 +119,11 @@ submit_create(struct host *h, struct request *r,
 	    .ino = h->ino + 1,
 	    .mode = S_IFREG | 0644,
 	    .flags = CREATE_EXCL};
+	if (h->size > 0) {
+		c->kind = COMMAND_birth;
+		c->flags = 0;
+		c->data = slice_of(h->content, h->size);
+	}
 	c->stamp = (struct stamp){.session = h->session,
 	    .seq = h->seq + 1,
 	    .done_below = h->done_below,
@@ -257,8 +265,12 @@ cmd_commit(struct host *h, const char *args)
 {
 	unsigned width;
 
-	if (sscanf(args, "%u %u %31s", &h->wanted, &width, h->prefix) != 3)
+	h->size = 0;
+	if (sscanf(args, "%u %u %31s %u", &h->wanted, &width, h->prefix,
+	    &h->size) < 3)
 		_exit(5);
+	free(h->content);
+	h->content = calloc(1, h->size + 1);
 	h->took = calloc(h->wanted, sizeof(h->took[0]));
 	h->begun = h->ended = h->good = 0;
 	h->err = 0;
@@ -288,6 +300,7 @@ cmd_one(struct host *h, const char *name, bool later)
 	int err;
 
 	h->later = later;
+	h->size = 0;
 	h->earlier[0] = '\0';
 	snprintf(h->single.name, sizeof(h->single.name), "%s", name);
 	err = submit_create(h, &h->single, single_done);
@@ -370,6 +383,24 @@ cmd_status(struct host *h)
 }
 
 static void
+cmd_metric(struct host *h, const char *name)
+{
+	static const char *const names[] = {
+#define METRIC(id, kind, text) #id,
+#include "base/metric.def"
+#undef METRIC
+	};
+
+	for (unsigned i = 0; i < N_METRICS; i++) {
+		if (strcmp(names[i], name) == 0)
+			say(h, "metric %lld %llu %llu",
+			    (long long)metric_get(i),
+			    (unsigned long long)metric_quantile(i, 500) / 1000,
+			    (unsigned long long)metric_quantile(i, 990) / 1000);
+	}
+}
+
+static void
 cmd_members(struct host *h)
 {
 	struct engine_member m[LIMIT_MEMBERS];
@@ -428,6 +459,11 @@ handle(struct host *h, char *line)
 		cmd_journal(h, args);
 	else if (strcmp(line, "verify") == 0)
 		cmd_verify(h, args);
+	else if (strcmp(line, "replayed") == 0) {
+		engine_report_replayed(h->engine, strtoull(args, NULL, 10));
+		say(h, "replayed");
+	} else if (strcmp(line, "metric") == 0)
+		cmd_metric(h, args);
 	else if (strcmp(line, "members") == 0)
 		cmd_members(h);
 	else if (strcmp(line, "fault") == 0) {
@@ -545,6 +581,7 @@ host_main(const struct group_conf *conf, int fd)
 	session_begin(h);
 	uv_run(&h->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&h->loop);
+	free(h->content);
 	free(h);
 	exit(0);
 }

@@ -26,12 +26,14 @@ void host_kill(struct hosts *, unsigned i);  /* kill -9 */
 int host_wait(struct hosts *, unsigned i);   /* exit status, -1: late */
 
 /*
- * commit N W PREFIX   N files by W at a time: "commit OK ERR P50us P99us RATE"
+ * commit N W PREFIX [SIZE]
+ *		       N files by W at a time: "commit OK ERR P50us P99us RATE"
  * one NAME	       one file: "one ERR us"
  * later NAME	       the same, answered at once; "earlier" tells its end
  * journal DIR	       names acknowledged and refused go to files there
  * verify FILE	       of such a file: "verify THERE ABSENT EEXISTS"
- * barrier, digest, count, status, members, fault NAME VALUE, stop
+ * metric NAME	       "metric COUNT P50us P99us"
+ * barrier, digest, count, status, members, replayed REV, fault NAME VALUE, stop
  */
 const char *host_ask(struct hosts *, unsigned i, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
