@@ -16,22 +16,28 @@ GOV_BUILD=$(cd "${GOV_BUILD:-$GOV_SRC/build}" 2>/dev/null && pwd) ||
 	GOV_BUILD=$GOV_SRC
 export GOV_SRC GOV_BUILD
 export GOV=${GOV:-$GOV_BUILD/gov} GOVFSD=${GOVFSD:-$GOV_BUILD/govfsd}
+# So that `gov watch ... &` is the program itself, which $! can end.
+PATH=$(dirname "$GOV"):$PATH
 
 tap_n=0 tap_failed=0 tap_done=0
 DIR="" tmp=""
 
 # ---- TAP ----
 
-diag() { printf '%s\n' "$*" | sed 's/^/# /' >&2; }
+# The report goes where the script's output went at first, whatever a test does
+# with the output of what it runs:  ok "it prints" gov why PATH > "$tmp/out"
+exec {tap_out}>&1 {tap_err}>&2
+
+diag() { printf '%s\n' "$*" | sed 's/^/# /' >&"$tap_err"; }
 
 # result STATUS DESCRIPTION: one line of TAP, for tests that judge themselves
 result() {
 	tap_n=$((tap_n + 1))
 	if [ "$1" = 0 ]; then
-		printf 'ok %d - %s\n' "$tap_n" "$2"
+		printf 'ok %d - %s\n' "$tap_n" "$2" >&"$tap_out"
 		return 0
 	fi
-	printf 'not ok %d - %s\n' "$tap_n" "$2"
+	printf 'not ok %d - %s\n' "$tap_n" "$2" >&"$tap_out"
 	tap_failed=$((tap_failed + 1))
 	return 0
 }
@@ -81,7 +87,10 @@ exits() {
 	is "$status" "$want" "$tap_text"
 }
 
-skip() { tap_n=$((tap_n + 1)); printf 'ok %d - # SKIP %s\n' "$tap_n" "$*"; }
+skip() {
+	tap_n=$((tap_n + 1))
+	printf 'ok %d - # SKIP %s\n' "$tap_n" "$*" >&"$tap_out"
+}
 skip_all() { printf '1..0 # SKIP %s\n' "$*"; tap_done=1; exit 0; }
 
 bail_out() {
@@ -139,10 +148,12 @@ cluster_up() {
 	cluster up "$@" || bail_out "the cluster does not come up"
 }
 
-cluster() { "$GOV_SRC/examples/cluster" "$DIR" "$@"; }
+# Daemons must not keep prove's pipe open.
+cluster() {
+	"$GOV_SRC/examples/cluster" "$DIR" "$@" {tap_out}>&- {tap_err}>&-
+}
 host() { printf '%s\n' "$DIR/$1/gov"; }	  # its mountpoint
 state() { printf '%s\n' "$DIR/$1/state"; }
-gov() { "$GOV" "$@"; }			  # gov put "$(host 1)/config/f"
 rev() { cat "$(host "$1")/.gov/version"; } # the revision that host shows
 digest() { gov debug digest --state "$(state "$1")"; }
 fault() { gov debug fault "$2" "$3" --state "$(state "$1")"; } # I NAME VALUE

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# cluster.t: examples/cluster, on which tests, benchmarks and quickstart stand.
+# What is called through ok and wait_for looks unreachable to shellcheck.
+# shellcheck disable=SC2317 source=tests/lib.sh
+. "${GOV_SRC:-$(dirname "$0")/..}/tests/lib.sh"
+
+need_mounts
+cluster_up 3
+mounts() { grep -c " $DIR/[0-9]*/gov fuse.govfs " /proc/self/mounts; }
+one_leads() { [ "$(cluster leader)" != "$1" ]; }
+
+is "$(mounts)" 3 'three mounts, of type fuse.govfs'
+# shellcheck disable=SC2012
+is "$(ls "$(host 1)" | tr '\n' ' ')" 'config locks nodes status ' \
+    'a new tree has its four directories'
+nok 'nobody lists .gov' grep -q gov <<< "$(ls -A "$(host 1)")"
+ok 'but it is there' test -r "$(host 1)/.gov/health"
+is "$(rev 1)" 1 'the formatted tree is revision 1, and up made none'
+for i in 1 2 3; do
+	ok "host $i takes writes" touch "$(host $i)/config/$i"
+	ok "the pid of host $i is a process" kill -0 "$(cluster pid $i)"
+done
+
+l=$(cluster leader)
+like "$l" '[123]' 'a leader is one of the hosts'
+ok 'kill ends a host' cluster kill "$l"
+nok 'and its pid is none' cluster pid "$l" 2> /dev/null
+is "$(mounts)" 3 'its dead mount stays'
+ok 'another one leads then' wait_for 10 one_leads "$l"
+o=$((l % 3 + 1))
+ok 'O1: the other two take writes' touch "$(host $o)/config/without"
+ok 'start brings it back' cluster start "$l"
+nok 'start of a host that runs is refused' cluster start "$l" 2> /dev/null
+ok 'it takes writes again' cluster ready
+gov sync "$(host "$l")" > /dev/null
+ok 'O2: it has what it missed' test -e "$(host "$l")/config/without"
+ok 'all are equal' wait_for 10 same 1 2 3
+
+for i in 1 2 3; do
+	cluster kill $i
+done
+ok 'down clears what a crash left' cluster down
+is "$(mounts)" 0 'no mount is left'
+ok 'down again is fine' cluster down
+ok 'up again goes on with the state' cluster up 3
+ok 'O1: all of it is there' test -e "$(host 1)/config/without"
+pids=$(cat "$DIR"/*/pid)
+ok 'down stops them' cluster down
+for p in $pids; do
+	# A zombie may wait for a careless init, but it is no daemon.
+	nok "process $p is gone" test -e "/proc/$p/exe"
+done
+is "$(mounts)" 0 'a clean stop unmounts'
+done_testing

@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# gov.t: every command of gov on three hosts, as gov(1) promises it.
+# What is called through ok and wait_for looks unreachable to shellcheck.
+# shellcheck disable=SC2317 source=tests/lib.sh
+. "${GOV_SRC:-$(dirname "$0")/..}/tests/lib.sh"
+
+need jq getfattr
+need_mounts
+cluster_up 3
+a=$(host 1) b=$(host 2)
+rev_of() { getfattr --absolute-names --only-values -n gov.rev "$1"; }
+
+# ---- put, cat ----
+ok 'put writes a file' gov put "$a/config/f" <<< one
+is "$(gov cat --strict "$b/config/f")" one \
+    'U2: what returned on one host is in a strict cat on another'
+r=$(rev_of "$a/config/f")
+is "$(gov put --print-rev "$a/config/f" <<< two)" $((r + 1)) \
+    'put is one revision and prints it'
+is "$(gov put --print-rev "$a/config/f" <<< two)" $((r + 1)) \
+    'F5: the same bytes again are none'
+out=$(gov put --if-rev "$r" "$b/config/f" <<< three)
+is "$?" 4 'U7: an old revision is a conflict: exit 4'
+is "$out" "conflict: $b/config/f is at revision $((r + 1))" \
+    'and it says where the file is now'
+is "$(gov put --if-rev "$r" --json "$b/config/f" <<< three | jq -r .error)" \
+    conflict '--json says it too'
+is "$(gov cat "$b/config/f")" two 'F4: and the other content stays'
+exits 0 'the right revision is none' \
+    gov put --if-rev $((r + 1)) "$b/config/f" <<< three
+gov put --if-rev 0 "$b/config/f" <<< four > "$tmp/out"
+is "$?" 4 '--if-rev 0 on a file that is there is a conflict'
+exits 0 'and makes one that is not' gov put --if-rev 0 "$b/config/g" <<< new
+gov put --if-rev 3 "$b/config/none" <<< x > "$tmp/out"
+is "$?" 4 'a revision of a file that is gone is a conflict'
+nok 'and the file is not made' test -e "$b/config/none"
+exits 1 'put below a directory that is not there fails' \
+    gov put "$a/config/p/q/f" <<< x 2> "$tmp/err"
+exits 0 'put -p makes it' gov put -p "$a/config/p/q/f" <<< x
+exits 1 'put refuses what is in no govfs' gov put "$tmp/f" <<< x 2> "$tmp/err"
+nok 'and does not touch it' test -e "$tmp/f"
+before=$(rev 1)
+head -c 5000000 /dev/zero > "$tmp/big"
+exits 1 'F8: too much is refused' gov put "$a/config/f" < "$tmp/big" 2> "$tmp/err"
+head -c 2000000 /dev/zero > "$tmp/big"
+exits 1 'F8: more than max_file is refused' \
+    gov put "$a/config/f" < "$tmp/big" 2> "$tmp/err"
+is "$(cat "$a/config/f") $(rev 1)" "three $before" \
+    'F1: of a put that failed half way nothing is committed'
+is "$(gov cat --json "$a/config/f" | jq -r .content)" three 'cat --json'
+printf '\377\0' | gov put "$a/config/bin"
+is "$(gov cat --json "$a/config/bin" | jq -r .content_hex)" ff00 \
+    'bytes that are no text are hexadecimal in JSON'
+exits 1 'cat of nothing fails' gov cat "$a/config/none" 2> "$tmp/err"
+
+# ---- sync ----
+echo synced > "$a/config/s"
+r=$(gov sync "$b")
+ok 'O4: after sync all that was committed before is there' \
+    test "$r" -ge "$(rev_of "$a/config/s")"
+is "$(cat "$b/config/s")" synced 'and is read by a plain cat'
+is "$(gov sync --json "$b" | jq .rev)" "$r" 'sync --json'
+is "$(gov sync --state "$(state 3)")" "$r" 'sync --state asks the daemon'
+
+# ---- status ----
+leader=$(cluster leader)
+st=$(gov status --json "$b")
+is "$(jq -r .health <<< "$st")" ok 'status: health'
+is "$(jq -r .leader <<< "$st")" "h$leader" 'status: leader'
+is "$(jq -r '[.members[] | select(.role == "leader") | .host] | join(" ")' \
+    <<< "$st")" "h$leader" 'status: one member leads'
+is "$(jq '.members | length' <<< "$st")" 3 'status: all members'
+caught_up() {
+	gov status --json "$b" | jq -e '.rev as $r |
+	    all(.members[]; .rev == $r and .replayed == $r and .alive)' \
+	    > /dev/null
+}
+ok 'status: applied and replayed revision of every host' \
+    wait_for 10 caught_up
+like "$(gov status "$b")" 'ok: h2 is *HOST*ROLE*h1*h2*h3*' \
+    'status: a line of health, then a table of hosts, sorted'
+
+# ---- watch ----
+gov watch -n 8 "$b/config" > "$tmp/seen" 2> "$tmp/err" &
+watcher=$!
+ok 'watch starts' wait_for 5 grep -q watching "$tmp/err"
+mkdir -p "$a/config/w/x"
+ok 'W1: watch sees what another host does' \
+    wait_for 5 grep -q '^CREATE,ISDIR .*/w/x ' "$tmp/seen"
+echo 1 > "$a/config/w/x/f"
+ok 'in new directories, too' \
+    wait_for 5 grep -q '^CLOSE_WRITE .*/w/x/f ' "$tmp/seen"
+is "$(sed -n 's/^CLOSE_WRITE .* //p' "$tmp/seen")" \
+    "$(rev_of "$a/config/w/x/f")" 'W2: and prints the revision of the content'
+mv "$a/config/w/x/f" "$a/config/w/x/g"
+rm "$a/config/w/x/g"
+watched() { ! kill -0 "$watcher"; }
+ok 'watch -n ends' wait_for 10 watched
+is "$(sed "s|$b/config/||; s/ [0-9-]*$//" "$tmp/seen" | tr '\n' ' ')" \
+    'CREATE,ISDIR w CREATE,ISDIR w/x CREATE w/x/f MODIFY w/x/f CLOSE_WRITE w/x/f MOVED_FROM w/x/f MOVED_TO w/x/g DELETE w/x/g ' \
+    'all of it, in order'
+gov watch "$b/config" > "$tmp/seen" 2> "$tmp/err" &
+watcher=$!
+wait_for 5 grep -q watching "$tmp/err"
+for i in $(seq 20); do
+	mkdir -p "$a/config/new$i/a/b"
+	echo "$i" > "$a/config/new$i/a/b/f"
+done
+all_found() { [ "$(grep -c '^CREATE .*/a/b/f ' "$tmp/seen")" = 20 ]; }
+ok 'nothing is missed in a directory just made, and nothing is told twice' \
+    wait_for 5 all_found
+kill "$watcher"
+wait_for 5 watched
+gov watch --json -n 1 "$b/config/f" > "$tmp/seen" 2> "$tmp/err" &
+watcher=$!
+wait_for 5 grep -q watching "$tmp/err"
+echo seen > "$a/config/f"
+wait_for 10 watched
+is "$(jq -r '.event, .path' "$tmp/seen" | tr '\n' ' ')" \
+    "MODIFY $b/config/f " 'watch --json, of one file'
+
+# ---- why ----
+exits 1 'why: exits 1 where nothing is known' \
+    gov why "$a/config/bin" > "$tmp/out"
+nok 'a path outside is refused' gov why "$tmp" 2> "$tmp/err"
+gov put --if-rev 1 "$a/config/f" <<< x > "$tmp/out"
+ok 'why: exits 0 with a sentence after a failure' \
+    gov why "$a/config/f" > "$tmp/out"
+like "$(cat "$tmp/out")" "$a/config/f: Stale file handle: ?*" \
+    'it names path, errno and reason'
+is "$(gov why --json "$a/config/f" | jq -r .error)" ESTALE 'why --json'
+ln -s "$a/config" "$tmp/link"
+ok 'why: through a symbolic link to the tree' gov why "$tmp/link/f" > "$tmp/out"
+
+# ---- debug ----
+ok 'debug digest: all hosts are equal' wait_for 10 same 1 2 3
+ok 'debug fault sets' fault 2 replay_delay_ms 1
+ok 'debug fault lists' grep -qx 'replay_delay_ms 1' \
+    <<< "$(gov debug fault --state "$(state 2)")"
+ok 'debug fault clears' fault 2 replay_delay_ms 0
+exits 1 'an unknown fault point is refused' fault 2 none 1 2> "$tmp/err"
+ok 'debug metrics counts' test "$(metric 1 govfs_commands_applied)" -gt 5
+exits 2 'debug of what is not is a wrong command line' \
+    gov debug everything 2> "$tmp/err"
+
+# ---- init ----
+ok 'init makes a host' gov init --state "$tmp/s" > "$tmp/out"
+exits 1 'init refuses a second time' gov init --state "$tmp/s" 2> "$tmp/err"
+like "$(gov init --json --state "$tmp/s2" | jq -r .id)" \
+    '????????????????' 'init --json'
+ok 'init with a list takes the id from it' gov init --state "$tmp/s3" \
+    -c "$tmp/conf" --name x --listen 127.0.0.1:7001 \
+    --members x=1f@127.0.0.1:7001,y=2f@127.0.0.1:7002 > "$tmp/out"
+like "$(cat "$tmp/s3/identity")" '*member = 000000000000001f*' \
+    'and its identity has it'
+like "$(cat "$tmp/conf")" '*[[]members]*x = 1f 127.0.0.1:7001*' \
+    'and the configuration lists them'
+exits 1 'init refuses a list without this host' gov init --state "$tmp/s4" \
+    -c "$tmp/conf4" --name z --members x=1f@127.0.0.1:7001 2> "$tmp/err"
+nok 'and leaves nothing' test -e "$tmp/s4" -o -e "$tmp/conf4"
+
+# ---- without a majority ----
+for i in 1 2 3; do
+	[ "$i" = "$leader" ] || cluster kill "$i"
+done
+l=$(host "$leader")
+readonly_now() { [ "$(head -n 1 "$l/.gov/health")" = readonly ]; }
+ok 'O6: without a majority the host becomes readonly' wait_for 20 readonly_now
+is "$(gov cat "$l/config/g")" new 'O6: reading goes on'
+exits 1 'O6: writing fails' gov put "$l/config/g" <<< x 2> "$tmp/err"
+like "$(cat "$tmp/err")" '*Read-only file system*' 'with EROFS'
+ok 'and gov why says why' gov why "$l/config/g" > "$tmp/out"
+like "$(cat "$tmp/out")" '*majority*' 'in a sentence'
+exits 1 'sync fails' gov sync "$l" 2> "$tmp/err"
+exits 1 'so does cat --strict' gov cat --strict "$l/config/g" 2> "$tmp/err"
+dead=$((leader % 3 + 1))
+exits 1 'status on the mount of a dead daemon fails' \
+    gov status "$(host $dead)" 2> "$tmp/err"
+like "$(cat "$tmp/err")" '*the daemon of this mount is gone*' 'and says so'
+done_testing
