@@ -73,6 +73,10 @@ noinst_PROGRAMS = tests/fuzz/command
 tests_fuzz_command_SOURCES = tests/fuzz/command.c
 tests_fuzz_command_LDADD = $(COMMON_LIBS)
 tests_fuzz_command_LDFLAGS = -fsanitize=fuzzer
+noinst_PROGRAMS += tests/fuzz/machine
+tests_fuzz_machine_SOURCES = tests/fuzz/machine.c
+tests_fuzz_machine_LDADD = $(COMMON_LIBS)
+tests_fuzz_machine_LDFLAGS = -fsanitize=fuzzer
 noinst_PROGRAMS += tests/fuzz/net
 tests_fuzz_net_SOURCES = tests/fuzz/net.c
 tests_fuzz_net_LDADD = $(COMMON_LIBS)
