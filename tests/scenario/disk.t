@@ -24,15 +24,19 @@ cluster_up 3
 for n in $(seq 60); do
 	echo "content $n" > "$(host $((n % 3 + 1)))/config/f$n"
 done
+# A record of the log says what was known to be committed when it was written:
+# these two make sure that everything before them is.
+echo 1 > "$(host 1)/status/after1"
+echo 2 > "$(host 2)/status/after2"
 wait_for 5 same 1 2 3
-before=$(cd "$(host 1)" && find . -type f -exec sha256sum {} + | sort)
+tree() { (cd "$(host 1)/config" && find . -type f -exec sha256sum {} + | sort); }
+before=$(tree)
 
 # ---- a lost boot id: the store is derived, the log is the truth ----
 down
 rm -rf "$(state 1)/store"
 cluster start 1
-after=$(cd "$(host 1)" && find . -type f -exec sha256sum {} + | sort)
-is "$after" "$before" "O2: alone after a reboot a host shows what it knew"
+is "$(tree)" "$before" "O2: alone after a reboot a host shows what it knew"
 nok "O6: ... and says that it has no majority" healthy 1
 cluster start 2
 cluster start 3
@@ -64,16 +68,10 @@ for file in first last; do
 done
 for copy in 0 1; do
 	cluster kill 2
-	cp -a "$(state 2)/wal" "$tmp/wal.good"
 	flip "$(state 2)/wal/vote" $((copy * 4096 + 12))
 	cluster start 2
-	ok "a damaged slot $copy of the vote: the other one counts, or quarantine" \
-	    wait_for 20 eval 'healthy 2 || stale 2'
-	cluster kill 2
-	rm -rf "$(state 2)/wal"
-	mv "$tmp/wal.good" "$(state 2)/wal"
-	cluster start 2
-	wait_for 20 healthy 2
+	ok "a damaged copy of term and vote is healed from its twin ($copy)" \
+	    wait_for 20 healthy 2
 done
 
 # ---- a full disk: the others go on, the host comes back by itself ----
