@@ -37,6 +37,7 @@ enum command_field {
 	F_TIMES = 1 << 11, /* atime_ns, mtime_ns */
 	F_EXPECT = 1 << 12, /* expect */
 	F_DATA = 1 << 13,  /* data */
+	F_LOCK = 1 << 14,  /* lock */
 };
 
 /* What flags may say; each command uses its own. */
@@ -70,6 +71,20 @@ enum command_flag {
 	CREATE_EXCL = 1 << 15,
 	/* birth: chown came before it; uid and gid are to be the file's */
 	BIRTH_OWNER = 1 << 16,
+	/* lock, unlock: flock(2); without it a byte range of fcntl(2) */
+	LOCK_FLOCK = 1 << 17,
+	/* lock: exclusive; without it shared */
+	LOCK_EXCLUSIVE = 1 << 18,
+	/* lock: queue instead of -EAGAIN; granted by a CHANGE_GRANT later */
+	LOCK_WAIT = 1 << 19,
+	/* unlock: every byte range that was taken through lock.handle (OFD
+	 * locks: the kernel names no owner when the last descriptor closes) */
+	UNLOCK_HANDLE = 1 << 20,
+	/* unlock: every byte range and flock of the owner on the node */
+	UNLOCK_OWNER = 1 << 21,
+	/* create, mkdir, link, symlink, birth: the life of what is made, if the
+	 * directory says nothing: see struct life in tree.h; O_EXCL counts */
+	LIFE_PROCESS = 1 << 22, /* stamp's caller; reap follows its death */
 };
 
 struct stamp {
@@ -82,6 +97,15 @@ struct stamp {
 	bool privileged;     /* CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_CHOWN: root */
 	uint32_t n_groups;   /* <= LIMIT_GROUPS */
 	uint32_t groups[LIMIT_GROUPS];
+};
+
+/* A lock's owner is (stamp.session, owner): the kernel's lock_owner is unique on
+ * its host.  Ranges are inclusive; end UINT64_MAX: to the end of the file. */
+struct lock_spec {
+	uint64_t owner;	     /* the kernel's lock_owner */
+	uint64_t handle;     /* open file it was taken through; 0: none */
+	uint64_t start, end; /* bytes; flock: 0 and UINT64_MAX */
+	uint32_t pid;	     /* for .gov/locks; on its host */
 };
 
 struct command {
@@ -103,6 +127,7 @@ struct command {
 	uint64_t atime_ns, mtime_ns; /* since the epoch */
 	uint64_t expect;   /* content version the writer has read */
 	struct slice data; /* content, link target, xattr value */
+	struct lock_spec lock; /* lock, unlock; name: the holder's comm */
 };
 
 const char *command_name(enum command_kind); /* NULL: unknown */

@@ -48,6 +48,9 @@ enum change_kind {
 	CHANGE_EXCHANGE, /* dir/name and dir2/name2 have swapped node, node2 */
 	CHANGE_CONTENT,	/* node has new content (attr.rev) */
 	CHANGE_ATTR,	/* node has new mode, owner, times or xattrs */
+	CHANGE_GRANT,	/* a waiting lock of (session, seq) on node is granted;
+			 * no replay, no event */
+	CHANGE_LOCKS,	/* holders or waiters of node have changed; the same */
 };
 
 struct change {
@@ -63,6 +66,8 @@ struct change {
 	struct attr attr2; /* node2 after */
 	struct attr dir_attr, dir2_attr; /* the parents after, for names */
 	struct attr dir_old, dir2_old;	 /* the parents before, for names */
+	uint64_t session, seq; /* GRANT: of the lock command that waited */
+	uint64_t token;	       /* GRANT: the fencing token */
 	bool size_only_grew; /* CONTENT: the old bytes are a prefix of the new */
 	bool times_only;     /* ATTR: nothing but times changed */
 	bool atime_set, mtime_set; /* ATTR with times_only: which were given */
@@ -72,7 +77,8 @@ struct outcome {
 	int err;	 /* 0 or a negative errno */
 	uint64_t rev;	 /* revision this command made; 0: no change */
 	uint64_t ino;	 /* the node concerned: new, written, linked */
-	uint64_t value;	 /* session_open: the range's first inode number */
+	uint64_t value;	 /* session_open: the range's first inode number;
+			  * lock: the fencing token, 0: it waits in the queue */
 	struct attr attr; /* of ino afterwards; attr.ino 0: none */
 	const char *reason; /* err != 0: one sentence, static; or NULL */
 	unsigned n_changes;

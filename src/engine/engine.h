@@ -79,6 +79,19 @@ struct engine_applied {
 	uint64_t rev;		       /* revision after it */
 };
 
+/*
+ * Soft state at the leader: this host's session lives, and these files were
+ * refreshed.  done(0): the leader has it, and still led when asked after it
+ * arrived.  -ESTALE: the session has ended.  Else: nobody knows, try again.
+ */
+struct engine_renewal {
+	uint64_t session;
+	const uint64_t *nodes; /* ttl files refreshed; borrowed until done */
+	unsigned n_nodes;
+	void (*done)(struct engine_renewal *, int err);
+	void *engine_data;
+};
+
 struct engine_subscriber {
 	/* In order, after the store's commit, before the request's done. */
 	void (*applied)(struct engine_subscriber *, const struct engine_applied *);
@@ -103,6 +116,12 @@ void engine_abandon(struct engine *, struct engine_req *);
  * and published here when done fires.  Raft thesis 6.4. */
 int engine_barrier(struct engine *, struct engine_barrier *);
 void engine_barrier_cancel(struct engine *, struct engine_barrier *);
+
+int engine_renew(struct engine *, struct engine_renewal *);
+void engine_renew_cancel(struct engine *, struct engine_renewal *);
+/* When a ttl file was last refreshed, as the leader told everybody at most
+ * 0.5 s ago: ns since the epoch of the leader's clock; 0: not known. */
+uint64_t engine_refreshed_ns(struct engine *, uint64_t node);
 
 /* The committed tree as published: begin read transactions on it, between
  * loop callbacks only (never keep one over a return to the loop). */

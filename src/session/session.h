@@ -34,5 +34,22 @@ void session_abandon(struct session *, struct engine_req *);
 /* A number no node ever had; 0 while there is no session yet. */
 uint64_t session_new_ino(struct session *);
 bool session_ready(const struct session *);
+uint64_t session_id(const struct session *); /* 0: none */
+
+/*
+ * A host knows first when it may have lost its session: from the deadline on
+ * (CLOCK_BOOTTIME, counted from before the renewal was sent, and shorter than
+ * what the leader grants) session_lost() is true for the session that was, and
+ * `lost` is called once.  Locks and owned files of it are to be given up.
+ */
+bool session_lost(const struct session *);
+uint64_t session_deadline_ns(const struct session *); /* clock_now_ns() */
+void session_on_lost(struct session *, void (*lost)(void *arg,
+    uint64_t session), void *arg);
+/* A new session is ready (also the first): owned files may be made again. */
+void session_on_ready(struct session *, void (*ready)(void *arg), void *arg);
+/* Marks a ttl file refreshed; travels with the next renewals, batched, until
+ * one has been confirmed.  -EROFS: the session is lost. */
+int session_refresh(struct session *, uint64_t node);
 
 #endif

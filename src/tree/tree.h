@@ -88,6 +88,54 @@ bool tree_xattr_next(struct store_txn *, uint64_t ino, struct slice after,
 /* Names between the root (0) and a directory; LIMIT_DEPTH + 1: too many. */
 unsigned tree_depth(struct store_txn *, uint64_t dir);
 
+/*
+ * How long a node lives (CONTRACT, lifetimes).  Of a directory: what files made
+ * in it get.  Kept apart from the attributes: most nodes live for ever.
+ */
+enum life_kind { LIFE_FOREVER, LIFE_TTL, LIFE_SESSION, LIFE_OPEN,
+	LIFE_PROCESS_OWNED };
+struct tree_life {
+	enum life_kind kind;
+	uint32_t ttl_ms;  /* LIFE_TTL */
+	uint64_t session; /* owner; 0 of a directory's default */
+	uint64_t host;	  /* the owner's member id; `open` files outlive a
+			   * session and come back under the next */
+};
+bool tree_life_get(struct store_txn *, uint64_t ino, struct tree_life *ret);
+void tree_life_put(struct store_txn *, uint64_t ino, const struct tree_life *);
+void tree_life_del(struct store_txn *, uint64_t ino);
+/* Next node with a life of its own after `ino`; false: no more. */
+bool tree_life_next(struct store_txn *, uint64_t ino, uint64_t *ret_ino,
+    struct tree_life *ret);
+
+/* One holder or waiter of a node's locks. */
+struct tree_lock {
+	uint64_t ordinal; /* order of arrival, over all locks */
+	uint64_t session, seq, host; /* of its lock command */
+	uint64_t owner, handle, start, end;
+	uint32_t pid;
+	char comm[16];	  /* with its NUL */
+	bool is_flock, exclusive, waits;
+	uint64_t token;	  /* holders; grows over the tree's whole life */
+	uint64_t since_ns; /* entry time of the grant, or of the queueing */
+};
+/* Next of a node's after `ordinal` (0: first); holders and waiters alike. */
+bool tree_lock_next(struct store_txn *, uint64_t node, uint64_t ordinal,
+    struct tree_lock *ret);
+/* Next node that has any lock, after `node`. */
+bool tree_lock_node_next(struct store_txn *, uint64_t node, uint64_t *ret);
+/* Does any other owner's held lock conflict?  What F_GETLK shows. */
+bool tree_lock_conflict(struct store_txn *, const struct tree_lock *probe,
+    uint64_t node, struct tree_lock *ret);
+
+struct tree_session {
+	uint64_t id, host, ttl_ms;
+	char name[LIMIT_NAME + 1]; /* the host's */
+};
+/* Next session after `id`; false: no more. */
+bool tree_session_next(struct store_txn *, uint64_t id,
+    struct tree_session *ret);
+
 /* Walks an absolute or relative path from the root, no symlinks followed.
  * Returns the inode number, 0 if there is no such name. */
 uint64_t tree_lookup_path(struct store_txn *, struct slice path);
