@@ -82,9 +82,6 @@ enum command_flag {
 	UNLOCK_HANDLE = 1 << 20,
 	/* unlock: every byte range and flock of the owner on the node */
 	UNLOCK_OWNER = 1 << 21,
-	/* create, mkdir, link, symlink, birth: the life of what is made, if the
-	 * directory says nothing: see struct life in tree.h; O_EXCL counts */
-	LIFE_PROCESS = 1 << 22, /* stamp's caller; reap follows its death */
 };
 
 struct stamp {

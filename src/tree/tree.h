@@ -93,7 +93,7 @@ unsigned tree_depth(struct store_txn *, uint64_t dir);
  * in it get.  Kept apart from the attributes: most nodes live for ever.
  */
 enum life_kind { LIFE_FOREVER, LIFE_TTL, LIFE_SESSION, LIFE_OPEN,
-	LIFE_PROCESS_OWNED };
+	LIFE_PROCESS };
 struct tree_life {
 	enum life_kind kind;
 	uint32_t ttl_ms;  /* LIFE_TTL */
