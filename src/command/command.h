@@ -37,7 +37,7 @@ enum command_field {
 	F_TIMES = 1 << 11, /* atime_ns, mtime_ns */
 	F_EXPECT = 1 << 12, /* expect */
 	F_DATA = 1 << 13,  /* data */
-	F_LOCK = 1 << 14,  /* lock */
+	F_LOCKING = 1 << 14,  /* lock */
 };
 
 /* What flags may say; each command uses its own. */
