@@ -126,3 +126,7 @@ check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \
 	tests/scenario/disk.t tests/scenario/signals.t
 check_PROGRAMS += tests/scenario/interrupted
 tests_scenario_interrupted_SOURCES = tests/scenario/interrupted.c
+
+check_PROGRAMS += tests/unit/locks.t
+tests_unit_locks_t_SOURCES = tests/unit/locks.c
+tests_unit_locks_t_LDADD = $(COMMON_LIBS)

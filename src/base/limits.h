@@ -25,6 +25,17 @@
 #define LIMIT_ENTRY_COMMANDS 4096
 /* Outcomes remembered per session; a proposer has at most so many unanswered. */
 #define LIMIT_WINDOW 4096
+/* TASK_COMM_LEN: a program's name, with its NUL. */
+#define LIMIT_COMM 16
+/* Holders and waiters of one node and of the tree; ENOLCK beyond.  Each command
+ * about a node's locks looks at all of them. */
+#define LIMIT_NODE_LOCKS 1024
+#define LIMIT_LOCKS 65536
+/* gov.lock_delay: longer is an outage of its own. */
+#define LIMIT_LOCK_DELAY_MS 60000
+/* Waiters visited in search of a cycle: EDEADLK is a favour, not a promise,
+ * to who has queued behind so many. */
+#define LIMIT_DEADLOCK_WALK 1024
 /* Hard links of one file, as on ext4. */
 #define LIMIT_LINKS 65000
 /* Directory depth: the reconnect walk and check.c are bounded by it. */

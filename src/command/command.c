@@ -36,6 +36,8 @@ static void encode_stamp(struct buf *, const struct stamp *);
 static void encode_fields(struct buf *, const struct command *);
 static void decode_stamp(struct reader *, struct stamp *);
 static void decode_fields(struct reader *, struct command *);
+static void encode_lock(struct buf *, const struct lock_spec *);
+static void decode_lock(struct reader *, struct lock_spec *);
 
 const char *
 command_name(enum command_kind kind)
@@ -98,6 +100,10 @@ flags_allowed(enum command_kind kind)
 		    SETATTR_MTIME_NOW;
 	case COMMAND_setxattr:
 		return XATTR_FLAG_CREATE | XATTR_FLAG_REPLACE;
+	case COMMAND_lock:
+		return LOCK_FLOCK | LOCK_EXCLUSIVE | LOCK_WAIT;
+	case COMMAND_unlock:
+		return LOCK_FLOCK | UNLOCK_HANDLE | UNLOCK_OWNER;
 	default:
 		return 0;
 	}
@@ -116,10 +122,14 @@ data_max(enum command_kind kind)
 	}
 }
 
-/* A path component; an xattr's name may hold slashes and dots. */
+/* A path component; an xattr's name may hold slashes and dots, a program's
+ * (comm) is whatever it calls itself. */
 static bool
 name_valid(enum command_kind kind, struct slice name)
 {
+	if (kind == COMMAND_lock)
+		return name.len < LIMIT_COMM &&
+		    (name.len == 0 || memchr(name.ptr, '\0', name.len) == NULL);
 	if (name.len == 0 || name.len > LIMIT_NAME)
 		return false;
 	if (memchr(name.ptr, '\0', name.len) != NULL)
@@ -144,6 +154,8 @@ command_valid(const struct command *c)
 	if ((fields & F_FLAGS) && (c->flags & ~flags_allowed(c->kind)) != 0)
 		return false;
 	if ((fields & F_DATA) && c->data.len > data_max(c->kind))
+		return false;
+	if ((fields & F_LOCKING) && c->lock.start > c->lock.end)
 		return false;
 	/* A link's target is a C string to readlink(2). */
 	return c->kind != COMMAND_symlink || (c->data.len != 0 &&
@@ -226,6 +238,8 @@ encode_fields(struct buf *b, const struct command *c)
 		buf_u64(b, c->expect);
 	if (fields & F_DATA)
 		buf_slice32(b, c->data);
+	if (fields & F_LOCKING)
+		encode_lock(b, &c->lock);
 }
 
 static void
@@ -265,4 +279,26 @@ decode_fields(struct reader *r, struct command *c)
 		c->expect = reader_u64(r);
 	if (fields & F_DATA)
 		c->data = reader_slice32(r, data_max(c->kind));
+	if (fields & F_LOCKING)
+		decode_lock(r, &c->lock);
+}
+
+static void
+encode_lock(struct buf *b, const struct lock_spec *l)
+{
+	buf_u64(b, l->owner);
+	buf_u64(b, l->handle);
+	buf_u64(b, l->start);
+	buf_u64(b, l->end);
+	buf_u32(b, l->pid);
+}
+
+static void
+decode_lock(struct reader *r, struct lock_spec *l)
+{
+	l->owner = reader_u64(r);
+	l->handle = reader_u64(r);
+	l->start = reader_u64(r);
+	l->end = reader_u64(r);
+	l->pid = reader_u32(r);
 }

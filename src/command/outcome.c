@@ -60,6 +60,10 @@ change_kind_name(enum change_kind kind)
 		return "content";
 	case CHANGE_ATTR:
 		return "attr";
+	case CHANGE_GRANT:
+		return "grant";
+	case CHANGE_LOCKS:
+		return "locks";
 	}
 	return "unknown";
 }

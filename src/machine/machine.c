@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "machine/lock.h"
 #include "machine/step.h"
 #include "tree/tree.h"
 
@@ -21,6 +22,7 @@ static void step_init(struct step *, struct store_txn *,
 static void format(struct step *, uint64_t time_ns);
 static void format_dir(struct step *, struct attr *root, const char *name,
     uint64_t ino);
+static bool is_nobodys(enum command_kind);
 static int dispatch(struct step *);
 static void step_fini(struct step *);
 
@@ -35,11 +37,11 @@ machine_apply(struct store_txn *txn, const struct command *c,
 	step_init(&s, txn, c, time_ns, ret);
 	if (c->kind == COMMAND_session_open) {
 		ret->err = session_begin(&s);
-	} else if (c->kind == COMMAND_noop && c->stamp.session == 0) {
-		ret->err = 0;
+	} else if (c->stamp.session == 0 && is_nobodys(c->kind)) {
+		ret->err = dispatch(&s);
 	} else if (session_enter(&s, &session) == SESSION_NEW) {
 		if (c->kind == COMMAND_session_close) {
-			session_end(&s, &session);
+			session_end(&s, &session, SESSION_CLOSED);
 		} else {
 			ret->err = dispatch(&s);
 			session_leave(&s, &session);
@@ -131,6 +133,14 @@ format_dir(struct step *s, struct attr *root, const char *name, uint64_t ino)
 	s->changed = false; /* the command itself has not done anything yet */
 }
 
+/* What a leader proposes: harmless when it comes again. */
+static bool
+is_nobodys(enum command_kind kind)
+{
+	return kind == COMMAND_noop || kind == COMMAND_session_expire ||
+	    kind == COMMAND_expire || kind == COMMAND_delay_end;
+}
+
 static int
 dispatch(struct step *s)
 {
@@ -164,6 +174,19 @@ dispatch(struct step *s)
 		return attr_xattr_set(s);
 	case COMMAND_removexattr:
 		return attr_xattr_remove(s);
+	case COMMAND_lock:
+		return lock_take(s);
+	case COMMAND_unlock:
+		return lock_free(s);
+	case COMMAND_lock_cancel:
+		return lock_cancel(s);
+	case COMMAND_delay_end:
+		return lock_delay_end(s);
+	case COMMAND_session_expire:
+		return session_expire(s);
+	case COMMAND_expire:
+	case COMMAND_reap:
+		return 0;
 	case COMMAND_session_open:
 	case COMMAND_session_close:
 		break; /* machine_apply() has taken them */
@@ -180,6 +203,10 @@ step_fini(struct step *s)
 		s->meta.rev = s->rev;
 		s->meta.time_ns = s->now_ns;
 		s->out->rev = s->rev;
+	}
+	for (unsigned i = 0; i < s->out->n_changes; i++) {
+		if (s->out->changes[i].rev == 0)
+			s->out->changes[i].rev = s->meta.rev;
 	}
 	if (s->changed || s->meta_changed)
 		tree_meta_put(s->txn, &s->meta);

@@ -22,10 +22,30 @@
  * err, rev, ino, value and attr, without changes.  OUTCOME_ESESSION and
  * OUTCOME_EWINDOW (command/outcome.h) refuse what must not be applied again.
  *
- * A noop with session 0 is nobody's and always succeeds.  session_open answers
- * value = the base of a range of inode numbers: value + 1 ... value + 2^32 - 1
- * are the session's.  The outcome of the very first command also carries the
- * changes of formatting the tree, at revision 1, before its own.
+ * Locks, sessions and their ends make no revision (the files that go with them
+ * do): they are replicated, but no part of the tree that users see.  Their
+ * changes are CHANGE_GRANT and CHANGE_LOCKS, beside outcome.rev 0.
+ *
+ * lock answers value = the token, or 0: it waits; a retry of one granted since
+ * answers the token.  lock_cancel may be proposed at any time after the lock
+ * command `expect`, answered or not: one that hasn't come yet is answered EINTR
+ * when it comes; what waits is removed, what was granted is given back (fcntl:
+ * to what its owner held before).  unlock and lock_cancel of nothing succeed.
+ *
+ * With session 0 a noop is nobody's and always succeeds; so are the commands
+ * that a leader proposes, all of which may come again without harm:
+ * - session_expire{node = id} when a session has not been renewed for ttl_ms;
+ * - expire{node, expect = attr_rev} when a ttl file has not been refreshed for
+ *   ttl_ms since that attr_rev;
+ * - delay_end{node, expect = ordinal} for each row of tree_lock_delayed_next(),
+ *   delay_ms after this leader first saw it, by its own monotonic clock: wall
+ *   clocks, and so entry times, decide nothing (CONTRACT O8).  CHANGE_LOCKS of
+ *   the node tells when to look.
+ *
+ * session_open (expect = ttl_ms, 0: 10,000) answers value = the base of a range
+ * of inode numbers: value + 1 ... value + 2^32 - 1 are the session's.  The
+ * outcome of the very first command also carries the changes of formatting the
+ * tree, at revision 1, before its own.
  */
 void machine_apply(struct store_txn *, const struct command *,
     uint64_t time_ns, struct outcome *ret);

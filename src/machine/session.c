@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "machine/lock.h"
 #include "machine/machine.h"
 #include "machine/step.h"
 #include "tree/schema.h"
@@ -18,7 +19,8 @@
 enum {
 	ENDED_MAX = 16, /* no leader delays a host's command over so many */
 	RANGE_BITS = 32,
-	SESSION_LEN = 3 * 8 + 2 + LIMIT_NAME,
+	TTL_MS_DEFAULT = 10000,
+	SESSION_LEN = 4 * 8 + 2 + LIMIT_NAME,
 	HOST_LEN = 8 + 1 + ENDED_MAX * 8,
 	OUTCOME_LEN = 4 + 3 * 8 + 8 + SCHEMA_ATTR_LEN,
 };
@@ -34,8 +36,10 @@ static void session_put(struct step *, const struct machine_session *);
 static void host_get(struct step *, uint64_t id, struct host *ret);
 static void host_put(struct step *, uint64_t id, const struct host *);
 static bool host_has_ended(const struct host *, uint64_t session);
-static bool outcome_get(struct step *);
-static void outcome_put(struct step *);
+static bool outcome_get(struct step *, uint64_t session, uint64_t seq,
+    struct outcome *ret);
+static void outcome_put(struct step *, uint64_t session, uint64_t seq,
+    const struct outcome *);
 static void outcomes_del(struct step *, uint64_t session, uint64_t below);
 
 int
@@ -61,12 +65,13 @@ session_begin(struct step *s)
 	if (s->meta.next_range > UINT32_MAX)
 		return step_refuse(s, -ENOSPC, "no inode numbers are left");
 	if (session_get(s, host.session, &old)) {
-		session_end(s, &old);
+		session_end(s, &old, SESSION_LOST);
 		host_get(s, c->stamp.host, &host);
 	}
 	session = (struct machine_session){
 		.id = c->node, .host = c->stamp.host,
 		.range = s->meta.next_range++, .done_below = 1,
+		.ttl_ms = c->expect != 0 ? c->expect : TTL_MS_DEFAULT,
 		.name = c->name,
 	};
 	host.session = c->node;
@@ -77,8 +82,19 @@ session_begin(struct step *s)
 	return 0;
 }
 
+int
+session_expire(struct step *s)
+{
+	struct machine_session session;
+
+	if (session_get(s, s->c->node, &session))
+		session_end(s, &session, SESSION_LOST);
+	return 0;
+}
+
 void
-session_end(struct step *s, struct machine_session *session)
+session_end(struct step *s, struct machine_session *session,
+    enum session_end how)
 {
 	struct host host;
 	struct key k;
@@ -95,6 +111,37 @@ session_end(struct step *s, struct machine_session *session)
 	host.ended[host.n_ended++] = session->id;
 	host.session = 0;
 	host_put(s, session->host, &host);
+	lock_session_end(s, session->id, how == SESSION_LOST);
+}
+
+void
+session_granted(struct step *s, uint64_t session, uint64_t seq, uint64_t token)
+{
+	struct outcome out = {0};
+
+	if (!outcome_get(s, session, seq, &out))
+		return;
+	out.value = token;
+	outcome_put(s, session, seq, &out);
+}
+
+bool
+session_forestall(struct step *s, uint64_t seq)
+{
+	struct outcome out = {0}, interrupted = {.err = -EINTR};
+	const struct stamp *st = &s->c->stamp;
+	struct machine_session session;
+	uint64_t done_below = st->done_below;
+
+	if (session_get(s, st->session, &session) &&
+	    session.done_below > done_below)
+		done_below = session.done_below;
+	if (seq == 0 || seq == st->seq || seq < done_below ||
+	    seq - done_below >= LIMIT_WINDOW ||
+	    outcome_get(s, st->session, seq, &out))
+		return false;
+	outcome_put(s, st->session, seq, &interrupted);
+	return true;
 }
 
 enum session_entry
@@ -115,7 +162,7 @@ session_enter(struct step *s, struct machine_session *session)
 		    "the command was answered long ago");
 		return SESSION_REFUSED;
 	}
-	if (outcome_get(s))
+	if (outcome_get(s, st->session, st->seq, s->out))
 		return SESSION_ANSWERED;
 	s->range = session->range << RANGE_BITS;
 	return SESSION_NEW;
@@ -127,17 +174,20 @@ session_leave(struct step *s, struct machine_session *session)
 	const struct stamp *st = &s->c->stamp;
 	uint8_t name[LIMIT_NAME];
 
+	/* The command's own changes have ended what was borrowed, and maybe
+	 * the session. */
+	if (!session_get(s, st->session, session))
+		return;
 	if (st->done_below > session->done_below) {
-		/* The command's own changes have ended what was borrowed. */
-		if (!session_get(s, st->session, session))
-			return;
 		memcpy(name, session->name.ptr, session->name.len);
 		session->name.ptr = name;
 		outcomes_del(s, session->id, st->done_below);
 		session->done_below = st->done_below;
 		session_put(s, session);
 	}
-	outcome_put(s);
+	if (s->changed)
+		s->out->rev = s->rev;
+	outcome_put(s, st->session, st->seq, s->out);
 }
 
 static bool
@@ -155,6 +205,7 @@ session_get(struct step *s, uint64_t id, struct machine_session *ret)
 	session.host = reader_u64(&r);
 	session.range = reader_u64(&r);
 	session.done_below = reader_u64(&r);
+	session.ttl_ms = reader_u64(&r);
 	session.name = reader_slice16(&r, LIMIT_NAME);
 	if (!reader_done(&r))
 		return false;
@@ -172,6 +223,7 @@ session_put(struct step *s, const struct machine_session *session)
 	buf_u64(&b, session->host);
 	buf_u64(&b, session->range);
 	buf_u64(&b, session->done_below);
+	buf_u64(&b, session->ttl_ms);
 	buf_slice16(&b, session->name);
 	assert(buf_error(&b) == 0);
 	store_put(s->txn, schema_prefix(&k, FAMILY_SESSION, 1, session->id, 0),
@@ -228,45 +280,45 @@ host_has_ended(const struct host *host, uint64_t session)
 }
 
 static bool
-outcome_get(struct step *s)
+outcome_get(struct step *s, uint64_t session, uint64_t seq,
+    struct outcome *ret)
 {
-	struct outcome *out = s->out;
 	struct slice value;
 	struct reader r;
 	struct key k;
 
-	if (!store_get(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2,
-	    s->c->stamp.session, s->c->stamp.seq), &value))
+	if (!store_get(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2, session,
+	    seq), &value))
 		return false;
 	reader_init(&r, value);
-	out->err = -(int)reader_u32(&r);
-	out->rev = reader_u64(&r);
-	out->ino = reader_u64(&r);
-	out->value = reader_u64(&r);
-	out->attr.ino = reader_u64(&r);
-	if (out->attr.ino != 0)
-		schema_attr_get(&r, &out->attr);
+	ret->err = -(int)reader_u32(&r);
+	ret->rev = reader_u64(&r);
+	ret->ino = reader_u64(&r);
+	ret->value = reader_u64(&r);
+	ret->attr.ino = reader_u64(&r);
+	if (ret->attr.ino != 0)
+		schema_attr_get(&r, &ret->attr);
 	return true;
 }
 
 static void
-outcome_put(struct step *s)
+outcome_put(struct step *s, uint64_t session, uint64_t seq,
+    const struct outcome *out)
 {
-	const struct outcome *out = s->out;
 	uint8_t bytes[OUTCOME_LEN];
 	struct buf b = schema_value(bytes, sizeof(bytes));
 	struct key k;
 
 	buf_u32(&b, (uint32_t)-out->err);
-	buf_u64(&b, s->changed ? s->rev : out->rev);
+	buf_u64(&b, out->rev);
 	buf_u64(&b, out->ino);
 	buf_u64(&b, out->value);
 	buf_u64(&b, out->attr.ino);
 	if (out->attr.ino != 0)
 		schema_attr_put(&b, &out->attr);
 	assert(buf_error(&b) == 0);
-	store_put(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2,
-	    s->c->stamp.session, s->c->stamp.seq), buf_slice(&b));
+	store_put(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2, session, seq),
+	    buf_slice(&b));
 }
 
 static void

@@ -201,3 +201,42 @@ step_bytes(struct step *s, uint64_t old_size, uint64_t new_size)
 		    "the tree's quota of bytes is used up");
 	return 0;
 }
+
+uint32_t
+step_lock_delay_ms(struct step *s, uint64_t node)
+{
+	struct slice value;
+	uint64_t ms;
+
+	if (!tree_xattr_get(s->txn, node, slice_str("gov.lock_delay"), &value) ||
+	    !step_duration(value, &ms))
+		return 0;
+	return ms < LIMIT_LOCK_DELAY_MS ? (uint32_t)ms : LIMIT_LOCK_DELAY_MS;
+}
+
+bool
+step_duration(struct slice text, uint64_t *ret_ms)
+{
+	static const struct {
+		const char *name;
+		uint64_t ms;
+	} units[] = {
+		{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000},
+		{"h", 3600000}, {"d", 86400000},
+	};
+	const char *p = text.ptr, *end = p + text.len;
+	uint64_t n = 0;
+
+	while (p < end && *p >= '0' && *p <= '9' && n < UINT32_MAX)
+		n = n * 10 + (uint64_t)(*p++ - '0');
+	if (p == text.ptr)
+		return false;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (slice_eq(slice_of(p, (size_t)(end - p)),
+		    slice_str(units[i].name))) {
+			*ret_ms = n * units[i].ms;
+			return true;
+		}
+	}
+	return false;
+}

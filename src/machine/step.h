@@ -46,11 +46,20 @@ struct machine_session {
 	uint64_t host;	     /* member id of who opened it */
 	uint64_t range;	     /* ordinal of its inode range */
 	uint64_t done_below; /* outcomes are kept from here on */
+	uint64_t ttl_ms;     /* it may go without a renewal for so long */
 	struct slice name;   /* of the host; borrowed */
 };
 enum session_entry { SESSION_NEW, SESSION_ANSWERED, SESSION_REFUSED };
 int session_begin(struct step *); /* session_open */
-void session_end(struct step *, struct machine_session *);
+enum session_end { SESSION_CLOSED, SESSION_LOST };
+void session_end(struct step *, struct machine_session *, enum session_end);
+int session_expire(struct step *);
+/* A lock command that waited is granted: what a retry of it is told. */
+void session_granted(struct step *, uint64_t session, uint64_t seq,
+    uint64_t token);
+/* Answers the session's command seq with EINTR before it has come: it will
+ * never be applied.  False: it was, or was answered long ago. */
+bool session_forestall(struct step *, uint64_t seq);
 enum session_entry session_enter(struct step *, struct machine_session *);
 void session_leave(struct step *, struct machine_session *);
 
@@ -80,6 +89,11 @@ uint32_t step_drop_privileges(const struct step *, const struct attr *);
 bool step_is_gov(uint64_t dir, struct slice name);
 /* More bytes than the quota leaves? */
 int step_bytes(struct step *, uint64_t old_size, uint64_t new_size);
+
+/* gov.lock_delay of a node; 0: none. */
+uint32_t step_lock_delay_ms(struct step *, uint64_t node);
+/* "10s", "2m", "250ms"; a bare number counts seconds.  False: no duration. */
+bool step_duration(struct slice text, uint64_t *ret_ms);
 
 /* dir.c: everything asked of a name that is about to be made.  With fresh,
  * rule P: it hasn't changed since what the caller's kernel showed. */

@@ -216,10 +216,13 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	/* No system call asked for a session: what opening the first one
 	 * does to the tree (formatting it) is news to the kernel. */
 	if (a->req == NULL || a->command->kind == COMMAND_session_open) {
-		for (unsigned i = 0; i < a->outcome->n_changes; i++)
+		for (unsigned i = 0; i < a->outcome->n_changes; i++) {
+			if (a->outcome->changes[i].kind >= CHANGE_GRANT)
+				continue;
 			replay_push(m->replay, &a->outcome->changes[i],
 			    born && a->outcome->changes[i].kind ==
 				CHANGE_CREATE);
+		}
 		return;
 	}
 	commit_applied(m, a);

@@ -80,6 +80,8 @@ touches(const struct change *c, struct touch ret[2])
 		return 2;
 	case CHANGE_CONTENT:
 	case CHANGE_ATTR:
+	case CHANGE_GRANT:
+	case CHANGE_LOCKS:
 		return 0;
 	}
 	return 0;

@@ -27,6 +27,13 @@ static const struct layout layouts[] = {
 	[FAMILY_SESSION] = {true, 1, false},
 	[FAMILY_HOST] = {true, 1, false},
 	[FAMILY_OUTCOME] = {true, 2, false},
+	[FAMILY_LOCK_HELD] = {true, 2, false},
+	[FAMILY_LOCK_WAIT] = {true, 2, false},
+	[FAMILY_LOCK_DELAY] = {true, 2, false},
+	[FAMILY_LOCK_TOKEN] = {true, 1, false},
+	[FAMILY_LOCK_STATE] = {true, 0, false},
+	[FAMILY_LIFE] = {true, 1, false},
+	[FAMILY_NAME_LIFE] = {true, 1, true},
 };
 
 static struct slice build(struct key *, enum family, unsigned n, uint64_t a,

@@ -30,6 +30,13 @@ enum family {
 	FAMILY_SESSION = 0x29,	/* (session) -> machine/session.c */
 	FAMILY_HOST = 0x2a,	/* (host) -> its session, the ended ones */
 	FAMILY_OUTCOME = 0x2b,	/* (session, seq) -> what it was answered */
+	FAMILY_LOCK_HELD = 0x2c, /* (node, ordinal) -> struct tree_lock */
+	FAMILY_LOCK_WAIT = 0x2d, /* (node, ordinal) -> struct tree_lock */
+	FAMILY_LOCK_DELAY = 0x2e, /* (node, ordinal) -> nothing; of a holder */
+	FAMILY_LOCK_TOKEN = 0x2f, /* (node) -> newest token granted */
+	FAMILY_LOCK_STATE = 0x30, /* () -> struct tree_locks */
+	FAMILY_LIFE = 0x31,	/* (ino) -> struct tree_life */
+	FAMILY_NAME_LIFE = 0x32, /* (dir, name) -> session that linked it */
 };
 
 struct key {

@@ -108,25 +108,60 @@ void tree_life_del(struct store_txn *, uint64_t ino);
 bool tree_life_next(struct store_txn *, uint64_t ino, uint64_t *ret_ino,
     struct tree_life *ret);
 
+/* What its owner held where a lock was granted that had waited: fcntl(2) leaves
+ * that alone when the wait is given up after all. */
+enum tree_lock_prior { PRIOR_NONE, PRIOR_SHARED, PRIOR_EXCLUSIVE };
 /* One holder or waiter of a node's locks. */
 struct tree_lock {
 	uint64_t ordinal; /* order of arrival, over all locks */
-	uint64_t session, seq, host; /* of its lock command */
+	uint64_t session; /* of its lock command; 0: ended, see delay_ms */
+	uint64_t seq;	  /* the same; 0: several, merged */
+	uint64_t host;	  /* the same */
 	uint64_t owner, handle, start, end;
 	uint32_t pid;
-	char comm[16];	  /* with its NUL */
+	char comm[LIMIT_COMM];
 	bool is_flock, exclusive, waits;
-	uint64_t token;	  /* holders; grows over the tree's whole life */
+	bool waited; /* by LOCK_WAIT: may be cancelled after its grant */
+	enum tree_lock_prior prior;
+	uint32_t delay_ms; /* session 0: blocks others for so long */
+	uint64_t token;	   /* holders; grows over the tree's whole life */
 	uint64_t since_ns; /* entry time of the grant, or of the queueing */
 };
+bool tree_locks_conflict(const struct tree_lock *, const struct tree_lock *);
+bool tree_locks_same_owner(const struct tree_lock *, const struct tree_lock *);
+/* Held byte ranges of one owner and mode without a gap: one to fcntl(2). */
+bool tree_lock_touches(const struct tree_lock *, const struct tree_lock *);
 /* Next of a node's after `ordinal` (0: first); holders and waiters alike. */
 bool tree_lock_next(struct store_txn *, uint64_t node, uint64_t ordinal,
     struct tree_lock *ret);
 /* Next node that has any lock, after `node`. */
 bool tree_lock_node_next(struct store_txn *, uint64_t node, uint64_t *ret);
+/* Next holder, waiter, holder with delay_ms of the whole tree, after (node,
+ * ordinal). */
+bool tree_lock_held_next(struct store_txn *, uint64_t node, uint64_t ordinal,
+    uint64_t *ret_node, struct tree_lock *ret);
+bool tree_lock_waiter_next(struct store_txn *, uint64_t node, uint64_t ordinal,
+    uint64_t *ret_node, struct tree_lock *ret);
+bool tree_lock_delayed_next(struct store_txn *, uint64_t node,
+    uint64_t ordinal, uint64_t *ret_node, struct tree_lock *ret);
 /* Does any other owner's held lock conflict?  What F_GETLK shows. */
 bool tree_lock_conflict(struct store_txn *, const struct tree_lock *probe,
     uint64_t node, struct tree_lock *ret);
+void tree_lock_put(struct store_txn *, uint64_t node, const struct tree_lock *);
+void tree_lock_del(struct store_txn *, uint64_t node, const struct tree_lock *);
+/* The newest token granted on a node (gov.token); 0: none ever. */
+uint64_t tree_lock_token(struct store_txn *, uint64_t node);
+void tree_lock_token_put(struct store_txn *, uint64_t node, uint64_t token);
+
+/* Facts about all locks. */
+struct tree_locks {
+	uint64_t ordinal;  /* of the newest lock */
+	uint64_t token;	   /* the newest granted */
+	uint64_t n;	   /* holders and waiters */
+	uint64_t n_guards; /* nodes with gov.guard */
+};
+void tree_locks_get(struct store_txn *, struct tree_locks *ret);
+void tree_locks_put(struct store_txn *, const struct tree_locks *);
 
 struct tree_session {
 	uint64_t id, host, ttl_ms;
@@ -135,6 +170,7 @@ struct tree_session {
 /* Next session after `id`; false: no more. */
 bool tree_session_next(struct store_txn *, uint64_t id,
     struct tree_session *ret);
+bool tree_session_exists(struct store_txn *, uint64_t id);
 
 /* Walks an absolute or relative path from the root, no symlinks followed.
  * Returns the inode number, 0 if there is no such name. */
