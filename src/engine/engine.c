@@ -41,6 +41,32 @@ engine_barrier_cancel(struct engine *e, struct engine_barrier *barrier)
 	e->ops->barrier_cancel(e, barrier);
 }
 
+int
+engine_renew(struct engine *e, struct engine_renewal *renewal)
+{
+	assert(renewal->done != NULL);
+	assert(renewal->n_nodes <= ENGINE_RENEW_NODES);
+	return e->ops->renew(e, renewal);
+}
+
+void
+engine_renew_cancel(struct engine *e, struct engine_renewal *renewal)
+{
+	e->ops->renew_cancel(e, renewal);
+}
+
+uint64_t
+engine_refreshed_ns(struct engine *e, uint64_t node)
+{
+	return e->ops->refreshed_ns(e, node);
+}
+
+bool
+engine_alone(struct engine *e)
+{
+	return e->ops->alone(e);
+}
+
 struct store *
 engine_store(struct engine *e)
 {

@@ -84,12 +84,14 @@ struct engine_applied {
  * refreshed.  done(0): the leader has it, and still led when asked after it
  * arrived.  -ESTALE: the session has ended.  Else: nobody knows, try again.
  */
+#define ENGINE_RENEW_NODES 4096
 struct engine_renewal {
 	uint64_t session;
 	const uint64_t *nodes; /* ttl files refreshed; borrowed until done */
-	unsigned n_nodes;
+	unsigned n_nodes;      /* at most ENGINE_RENEW_NODES */
 	void (*done)(struct engine_renewal *, int err);
 	void *engine_data;
+	struct engine_renewal *next;
 };
 
 struct engine_subscriber {
@@ -117,11 +119,15 @@ void engine_abandon(struct engine *, struct engine_req *);
 int engine_barrier(struct engine *, struct engine_barrier *);
 void engine_barrier_cancel(struct engine *, struct engine_barrier *);
 
+/* 0, or at once (no done): -EROFS, -EAGAIN. */
 int engine_renew(struct engine *, struct engine_renewal *);
 void engine_renew_cancel(struct engine *, struct engine_renewal *);
 /* When a ttl file was last refreshed, as the leader told everybody at most
  * 0.5 s ago: ns since the epoch of the leader's clock; 0: not known. */
 uint64_t engine_refreshed_ns(struct engine *, uint64_t node);
+/* No other host can decide anything without this one: its only voter.  Then
+ * nobody ends its session while it doesn't run. */
+bool engine_alone(struct engine *);
 
 /* The committed tree as published: begin read transactions on it, between
  * loop callbacks only (never keep one over a return to the loop). */

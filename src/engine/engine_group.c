@@ -29,6 +29,10 @@ static bool withdraw(struct engine *, struct engine_req *);
 static void abandon(struct engine *, struct engine_req *);
 static int barrier(struct engine *, struct engine_barrier *);
 static void barrier_cancel(struct engine *, struct engine_barrier *);
+static int renew(struct engine *, struct engine_renewal *);
+static void renew_cancel(struct engine *, struct engine_renewal *);
+static uint64_t refreshed_ns(struct engine *, uint64_t);
+static bool alone(struct engine *);
 static void status(struct engine *, struct engine_status *);
 static unsigned members(struct engine *, struct engine_member *, unsigned);
 static bool writable(struct engine *);
@@ -43,6 +47,7 @@ static void on_applied(void *, const struct command *, const struct outcome *,
 static void on_turn(void *);
 static void on_failed(void *, void *cookie, int err);
 static void on_read(void *, void *cookie, int err);
+static void on_renewed(void *, void *cookie, int err);
 static void on_status(void *);
 
 static const struct engine_ops engine_ops = {
@@ -51,6 +56,10 @@ static const struct engine_ops engine_ops = {
     .abandon = abandon,
     .barrier = barrier,
     .barrier_cancel = barrier_cancel,
+    .renew = renew,
+    .renew_cancel = renew_cancel,
+    .refreshed_ns = refreshed_ns,
+    .alone = alone,
     .status = status,
     .members = members,
     .writable = writable,
@@ -65,6 +74,7 @@ static const struct group_ops group_ops = {
     .turn = on_turn,
     .failed = on_failed,
     .read = on_read,
+    .renewed = on_renewed,
     .status = on_status,
 };
 
@@ -208,6 +218,42 @@ barrier_cancel(struct engine *engine, struct engine_barrier *b)
 	if (b->engine_data != NULL)
 		group_read_cancel(e->group, b->engine_data);
 	b->engine_data = NULL;
+}
+
+static int
+renew(struct engine *engine, struct engine_renewal *r)
+{
+	struct engine_group *e = (struct engine_group *)engine;
+	struct group_renewal *renewal;
+	int err = group_renew(e->group, r->session, r->nodes, r->n_nodes, r,
+	    &renewal);
+
+	if (err == 0)
+		r->engine_data = renewal;
+	return err;
+}
+
+static void
+renew_cancel(struct engine *engine, struct engine_renewal *r)
+{
+	struct engine_group *e = (struct engine_group *)engine;
+
+	if (r->engine_data != NULL)
+		group_renew_cancel(e->group, r->engine_data);
+	r->engine_data = NULL;
+}
+
+static uint64_t
+refreshed_ns(struct engine *engine, uint64_t node)
+{
+	return group_refreshed_ns(((struct engine_group *)engine)->group,
+	    node);
+}
+
+static bool
+alone(struct engine *engine)
+{
+	return group_alone(((struct engine_group *)engine)->group);
 }
 
 static void
@@ -366,6 +412,15 @@ on_read(void *arg, void *cookie, int err)
 
 	b->engine_data = NULL;
 	b->done(b, err);
+}
+
+static void
+on_renewed(void *arg, void *cookie, int err)
+{
+	struct engine_renewal *r = cookie;
+
+	r->engine_data = NULL;
+	r->done(r, err);
 }
 
 static void

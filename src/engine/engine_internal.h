@@ -12,6 +12,10 @@ struct engine_ops {
 	void (*abandon)(struct engine *, struct engine_req *);
 	int (*barrier)(struct engine *, struct engine_barrier *);
 	void (*barrier_cancel)(struct engine *, struct engine_barrier *);
+	int (*renew)(struct engine *, struct engine_renewal *);
+	void (*renew_cancel)(struct engine *, struct engine_renewal *);
+	uint64_t (*refreshed_ns)(struct engine *, uint64_t);
+	bool (*alone)(struct engine *);
 	void (*status)(struct engine *, struct engine_status *);
 	unsigned (*members)(struct engine *, struct engine_member *, unsigned);
 	bool (*writable)(struct engine *);

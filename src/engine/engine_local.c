@@ -40,6 +40,7 @@ struct engine_local {
 	struct slot *first, **last;
 	unsigned n_slots;
 	struct engine_barrier *barriers;
+	struct engine_renewal *renewals;
 	struct tree_applied applied;
 	uint64_t time_ns; /* of the last command */
 	enum engine_health health;
@@ -58,6 +59,7 @@ static struct slot *take_due(struct engine_local *);
 static void apply_all(struct engine_local *, struct slot *);
 static void publish_all(struct engine_local *, struct slot *);
 static void answer_barriers(struct engine_local *, int err);
+static void answer_renewals(struct engine_local *, int err);
 static void arm(struct engine_local *);
 static void nothing(uv_idle_t *);
 static void timer_fired(uv_timer_t *);
@@ -193,6 +195,50 @@ local_barrier_cancel(struct engine *e, struct engine_barrier *barrier)
 		*at = barrier->next;
 }
 
+/* Sessions live here as long as nobody says close: no clock ends them. */
+static int
+local_renew(struct engine *e, struct engine_renewal *renewal)
+{
+	struct engine_local *l = local_of(e);
+	struct engine_renewal **last = &l->renewals;
+
+	if (l->stopped != NULL)
+		return -EROFS;
+	while (*last != NULL)
+		last = &(*last)->next;
+	renewal->next = NULL;
+	*last = renewal;
+	arm(l);
+	return 0;
+}
+
+static void
+local_renew_cancel(struct engine *e, struct engine_renewal *renewal)
+{
+	struct engine_renewal **at = &local_of(e)->renewals;
+
+	while (*at != NULL && *at != renewal)
+		at = &(*at)->next;
+	if (*at != NULL)
+		*at = renewal->next;
+}
+
+static uint64_t
+local_refreshed_ns(struct engine *e, uint64_t node)
+{
+	(void)e;
+	(void)node;
+	return 0;
+}
+
+/* A test that takes its health away shall see what others see then. */
+static bool
+local_alone(struct engine *e)
+{
+	(void)e;
+	return false;
+}
+
 static void
 local_status(struct engine *e, struct engine_status *ret)
 {
@@ -254,6 +300,7 @@ local_stop(struct engine *e, void (*cb)(void *), void *arg)
 	}
 	l->last = &l->first;
 	answer_barriers(l, -EROFS);
+	answer_renewals(l, -EROFS);
 	l->stopped = cb;
 	l->stopped_arg = arg;
 	uv_close((uv_handle_t *)&l->check, closed);
@@ -277,6 +324,10 @@ static const struct engine_ops local_ops = {
 	.abandon = local_abandon,
 	.barrier = local_barrier,
 	.barrier_cancel = local_barrier_cancel,
+	.renew = local_renew,
+	.renew_cancel = local_renew_cancel,
+	.refreshed_ns = local_refreshed_ns,
+	.alone = local_alone,
 	.status = local_status,
 	.members = local_members,
 	.writable = local_writable,
@@ -334,6 +385,7 @@ turn(uv_check_t *check)
 		engine_publish_turn(&l->engine);
 	}
 	answer_barriers(l, 0);
+	answer_renewals(l, l->health == ENGINE_OK ? 0 : -EAGAIN);
 	arm(l);
 }
 
@@ -414,6 +466,21 @@ answer_barriers(struct engine_local *l, int err)
 	}
 }
 
+static void
+answer_renewals(struct engine_local *l, int err)
+{
+	struct engine_renewal *r;
+	unsigned n = 0;
+
+	/* Only those that wait now: an answer may bring the next. */
+	for (r = l->renewals; r != NULL; r = r->next)
+		n++;
+	for (; n > 0 && (r = l->renewals) != NULL; n--) {
+		l->renewals = r->next;
+		r->done(r, err);
+	}
+}
+
 /* Sleep no longer than until the next slot is due. */
 static void
 arm(struct engine_local *l)
@@ -421,11 +488,11 @@ arm(struct engine_local *l)
 	uint64_t now_ns = clock_now_ns();
 	uint64_t wait_ms;
 
-	if (l->first == NULL && l->barriers == NULL) {
+	if (l->first == NULL && l->barriers == NULL && l->renewals == NULL) {
 		(void)uv_idle_stop(&l->idle);
 		return;
 	}
-	if (l->barriers != NULL || !l->first->proposed ||
+	if (l->barriers != NULL || l->renewals != NULL || !l->first->proposed ||
 	    l->first->due_ns <= now_ns) {
 		(void)uv_idle_start(&l->idle, nothing);
 		return;

@@ -410,6 +410,27 @@ entry_has_room(const struct buf *entry, uint32_t n, size_t len)
 	    entry->len + len + 16 <= LIMIT_ENTRY);
 }
 
+int
+forward_lead(struct group *g, struct command *commands, unsigned n)
+{
+	struct forward *f = &g->forward;
+	struct buf *b = &g->io.frame;
+
+	assert(group_leads(g) && n > 0 && n <= LIMIT_ENTRY_COMMANDS);
+	if (f->n_entries >= PROPOSE_ENTRIES || g->transferring ||
+	    g->stopping || io_full(g) || !propose_begin(g))
+		return -EAGAIN;
+	for (unsigned i = 0; i < n; i++) {
+		commands[i].stamp = (struct stamp){.host = g->conf.self,
+		    .privileged = true};
+		buf_reset(b);
+		command_encode(b, &commands[i]);
+		assert(buf_error(b) == 0);
+		entry_add(&f->scratch, buf_slice(b));
+	}
+	return propose_end(g, n);
+}
+
 static int
 propose_end(struct group *g, uint32_t n)
 {
@@ -572,6 +593,14 @@ forward_frame(struct group *g, struct member *m, enum group_frame type,
 		recv_notleader(g, m, r);
 }
 
+/* Who expires is decided by who leads, see lease.c. */
+static bool
+leaders_alone(const struct command *c)
+{
+	return c->kind == COMMAND_session_expire ||
+	    c->kind == COMMAND_expire || c->kind == COMMAND_delay_end;
+}
+
 /* A peer's commands: garbage must not get into the log. */
 static void
 recv_forward(struct group *g, struct member *m, struct reader *r)
@@ -588,7 +617,7 @@ recv_forward(struct group *g, struct member *m, struct reader *r)
 		struct command c;
 
 		if (!reader_ok(r) || command_decode(bytes, &c) != 0 ||
-		    c.stamp.host != m->conf.id) {
+		    c.stamp.host != m->conf.id || leaders_alone(&c)) {
 			log_warn("group: %s: a forwarded command is malformed, "
 			    "dropped", m->conf.name);
 			return;

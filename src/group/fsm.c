@@ -197,6 +197,7 @@ publish(struct group *g, size_t n)
 		struct fsm_item *item = &f->items[i];
 		void *cookie = forward_take(g, &item->command);
 
+		lease_applied(g, &item->command, &item->outcome);
 		g->ops->applied(g->ops_arg, &item->command, &item->outcome,
 		    cookie, item->index);
 		outcome_fini(&item->outcome);

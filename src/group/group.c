@@ -68,6 +68,7 @@ group_open(const struct group_conf *conf, const struct group_ops *ops,
 	fsm_init(g);
 	forward_init(g);
 	readindex_init(g);
+	lease_init(g);
 	g->lost_ns = g->since_ns = clock_now_ns();
 	g->health = GROUP_SUSPENDED;
 	err = log_open(g, applied);
@@ -319,6 +320,7 @@ on_tick(uv_timer_t *h)
 	if (!g->closing) {
 		forward_tick(g);
 		readindex_tick(g);
+		renew_tick(g);
 		member_tick(g);
 		if (g->started && g->raft.state == RAFT_LEADER && io_full(g))
 			(void)transfer_start(g);
@@ -356,6 +358,7 @@ turn_once(struct group *g)
 		guard_turn(&g->guard);
 		watch(g);
 		forward_propose(g);
+		lease_propose(g);
 		io_notice(g);
 	}
 	io_settle(g);
@@ -364,6 +367,7 @@ turn_once(struct group *g)
 	if (g->net != NULL)
 		net_flush(g->net);
 	fsm_flush(g);
+	lease_turn(g);
 	readindex_turn(g);
 	if (g->net != NULL)
 		net_flush(g->net);
@@ -393,6 +397,7 @@ watch(struct group *g)
 		g->members[i].noticed = 0;
 	if (id != 0 || was_leader) {
 		forward_epoch(g);
+		lease_epoch(g);
 		readindex_epoch(g);
 	}
 	health_update(g);
@@ -562,6 +567,7 @@ stop_turn(struct group *g)
 		}
 	}
 	forward_lost(g);
+	renew_fail(g);
 	readindex_fail(g, -EROFS);
 	g->closing = true;
 	if (g->started) {
@@ -624,6 +630,7 @@ group_free(struct group *g)
 	io_fini(g);
 	fsm_fini(g);
 	forward_fini(g);
+	lease_fini(g);
 	readindex_fini(g);
 	free((char *)g->conf.dir);
 	free((char *)g->conf.listen);
@@ -683,6 +690,12 @@ group_writable(struct group *g)
 {
 	return !g->stopping && !g->failed && g->quarantine[0] == '\0' &&
 	    (g->health == GROUP_OK || g->health == GROUP_SUSPENDED);
+}
+
+bool
+group_alone(struct group *g)
+{
+	return g->n_members == 1;
 }
 
 const struct group_member_conf *

@@ -22,6 +22,9 @@
 struct group;
 struct group_pending; /* a command under way, from submit to its end */
 struct group_read;    /* a question to the leader, until its end */
+struct group_renewal; /* word that a session lives, until its end */
+
+#define GROUP_RENEW_NODES 4096 /* in one renewal */
 
 struct group_member_conf {
 	uint64_t id;	  /* never 0, never reused */
@@ -79,6 +82,8 @@ struct group_ops {
 	void (*failed)(void *arg, void *cookie, int err);
 	/* A read has its answer: everything committed before is published. */
 	void (*read)(void *arg, void *cookie, int err);
+	/* A renewal: 0, -ESTALE: its session has ended; else: try again. */
+	void (*renewed)(void *arg, void *cookie, int err);
 	/* Health, role or leader have changed. */
 	void (*status)(void *arg);
 };
@@ -106,6 +111,16 @@ void group_abandon(struct group *, struct group_pending *);
 
 int group_read(struct group *, void *cookie, struct group_read **ret);
 void group_read_cancel(struct group *, struct group_read *);
+
+/* Tells the leader that the session lives and that these ttl files were
+ * refreshed; nodes are borrowed until the answer.  -EROFS, -EAGAIN. */
+int group_renew(struct group *, uint64_t session, const uint64_t *nodes,
+    unsigned n, void *cookie, struct group_renewal **ret);
+void group_renew_cancel(struct group *, struct group_renewal *);
+/* When a ttl file was refreshed, by the leader's wall clock; 0: not known. */
+uint64_t group_refreshed_ns(struct group *, uint64_t node);
+/* The group has one voter: nothing is decided without this host. */
+bool group_alone(struct group *);
 
 void group_status(struct group *, struct group_status *ret);
 unsigned group_members(struct group *, struct group_member_status *ret,

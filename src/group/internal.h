@@ -1,8 +1,9 @@
 /*
  * internal.h: the insides of a group, for the files of this room alone.
  *
- * io.c, fsm.c, forward.c, readindex.c and member.c each own the struct of
- * their name in struct group; group.c owns the rest and the order of a turn.
+ * io.c, fsm.c, forward.c, readindex.c, member.c and lease.c each own the
+ * struct of their name in struct group; group.c owns the rest and the order of
+ * a turn.
  *
  * Frames between members: {u16 group, u64 term that the sender leads or 0},
  * then what enum group_frame says.
@@ -15,6 +16,7 @@
 #include "group/compat_core.h"
 #include "group/group.h"
 #include "group/guard.h"
+#include "group/lease.h"
 #include "group/wal.h"
 #include "net/net.h"
 
@@ -33,6 +35,9 @@ enum group_frame {
 	FRAME_TERM,	   /* id: what is your term? */
 	FRAME_TERM_REPLY,  /* id, term */
 	FRAME_GOSSIP,	   /* applied, rev, replayed */
+	FRAME_RENEW,	   /* id, session, n, nodes refreshed */
+	FRAME_RENEW_REPLY, /* id, errno */
+	FRAME_REFRESHED,   /* n, {node, wall ns}: as the leader knows */
 };
 
 #define FRAME_HEADER_LEN 10
@@ -155,6 +160,7 @@ struct group {
 	struct fsm fsm;
 	struct forward forward;
 	struct readindex readindex;
+	struct lease lease; /* lease.h */
 	struct member members[LIMIT_MEMBERS];
 	unsigned n_members;
 	struct member *self;
@@ -252,6 +258,9 @@ void forward_frame(struct group *, struct member *, enum group_frame,
 /* Finds who waits for that command here, and takes it out: the cookie. */
 void *forward_take(struct group *, const struct command *);
 bool forward_busy(struct group *);
+/* The leader's own commands, stamped here: one entry now, or -EAGAIN.  Nobody
+ * is told of their outcome, and nobody else ever proposes them. */
+int forward_lead(struct group *, struct command *, unsigned n);
 
 /* readindex.c */
 void readindex_init(struct group *);
@@ -261,6 +270,13 @@ void readindex_epoch(struct group *);
 void readindex_tick(struct group *);
 void readindex_fail(struct group *, int err); /* ends all */
 void readindex_frame(struct group *, struct member *, enum group_frame,
+    struct reader *);
+/* Asks the voters whether we still lead: renew_confirmed() hears it, unless
+ * group_read_cancel() comes first.  NULL: no memory. */
+struct group_read *readindex_confirm(struct group *);
+
+/* renew.c */
+void renew_frame(struct group *, struct member *, enum group_frame,
     struct reader *);
 
 #endif

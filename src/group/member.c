@@ -192,6 +192,11 @@ net_frame(void *ctx, uint64_t peer, uint8_t type, struct slice payload)
 	case FRAME_TERM_REPLY:
 		readindex_frame(g, m, type, &r);
 		break;
+	case FRAME_RENEW:
+	case FRAME_RENEW_REPLY:
+	case FRAME_REFRESHED:
+		renew_frame(g, m, type, &r);
+		break;
 	case FRAME_GOSSIP:
 		gossip_recv(m, &r);
 		break;
@@ -212,6 +217,7 @@ net_up(void *ctx, uint64_t peer)
 	g->report_changed = true;
 	if (m == group_leader(g)) {
 		forward_epoch(g);
+		lease_epoch(g);
 		readindex_epoch(g);
 	}
 	group_wake(g);
@@ -232,6 +238,7 @@ net_down(void *ctx, uint64_t peer, int err)
 	io_peer_down(g, m, err);
 	if (m == group_leader(g)) {
 		forward_epoch(g);
+		lease_epoch(g);
 		readindex_epoch(g);
 	}
 	group_wake(g);

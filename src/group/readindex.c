@@ -29,6 +29,7 @@ struct group_read {
 	uint64_t query;		/* the question that carries it */
 	uint64_t index;
 	uint64_t since_ns, asked_ns;
+	bool confirm;		/* for renew.c: cookie is NULL */
 	int err;
 };
 
@@ -80,6 +81,18 @@ group_read(struct group *g, void *cookie, struct group_read **ret)
 	group_wake(g);
 	*ret = read;
 	return 0;
+}
+
+struct group_read *
+readindex_confirm(struct group *g)
+{
+	struct group_read *read = read_new(g);
+
+	if (read == NULL)
+		return NULL;
+	read->confirm = true;
+	group_wake(g);
+	return read;
 }
 
 void
@@ -384,10 +397,12 @@ finish(struct group *g)
 	while ((read = TAILQ_FIRST(&ri->done)) != NULL) {
 		void *cookie = read->cookie;
 		int err = read->err;
-		bool own = read->from == NULL;
+		bool own = read->from == NULL, confirm = read->confirm;
 
 		read_free(g, read);
-		if (own)
+		if (confirm)
+			renew_confirmed(g, err);
+		else if (own)
 			g->ops->read(g->ops_arg, cookie, err);
 	}
 }
