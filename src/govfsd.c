@@ -240,8 +240,11 @@ open_faces(struct daemon *d, const struct options *opt)
 	};
 	struct ctl_hooks hooks = {.arg = d, .local = local_status};
 	char path[PATH_MAX + 16];
-	int err = session_open(d->engine, d->conf.max_file,
-	    &d->session);
+	struct session_conf sc = {.loop = &d->loop,
+	    .engine = d->engine,
+	    .max_file = d->conf.max_file,
+	    .ttl_ms = d->conf.session_ttl_ms};
+	int err = session_open(&sc, &d->session);
 
 	if (err != 0)
 		return err;
@@ -269,12 +272,20 @@ on_engine_stopped(void *arg)
 }
 
 static void
-on_ctl_stopped(void *arg)
+on_session_stopped(void *arg)
 {
 	struct daemon *d = arg;
 
 	session_close(d->session);
 	engine_stop(d->engine, on_engine_stopped, d);
+}
+
+static void
+on_ctl_stopped(void *arg)
+{
+	struct daemon *d = arg;
+
+	session_stop(d->session, on_session_stopped, d);
 }
 
 static void

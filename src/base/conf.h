@@ -33,7 +33,7 @@ struct conf {
 	enum log_level log;
 	bool has_cluster; /* the file says which */
 	uint8_t cluster[16];
-	uint32_t election_ms, heartbeat_ms, write_timeout_ms;
+	uint32_t election_ms, heartbeat_ms, write_timeout_ms, session_ttl_ms;
 	uint32_t max_file;		/* bytes */
 	unsigned n_members;		/* 0: a group of this host alone */
 	struct conf_member members[LIMIT_MEMBERS]; /* as in the file */

@@ -18,39 +18,15 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "session/session_internal.h"
 
-/* One request in our care; its done is ours until then. */
-struct pending {
-	struct pending *next, **at; /* in the queue or in flight; at: who
-				     * points here */
-	struct session *session;
-	struct engine_req *req;
-	void (*done)(struct engine_req *, const struct outcome *); /* caller's */
-	uint64_t id;  /* session it flies in; 0: it is queued */
-	uint64_t seq; /* its place there */
-};
-
-struct list {
-	struct pending *first, **last;
-};
-
-struct session {
-	struct engine *engine;
-	uint64_t max_file; /* proposed for a new tree */
-	struct engine_subscriber subscriber;
-	struct engine_req open_req; /* session_open itself */
-	bool opening;		    /* open_req is under way */
-	bool ready;		    /* id is a session */
-	uint64_t id;		    /* random, never 0 */
-	uint64_t range, n_inos;	    /* base of our numbers, how many we used */
-	uint64_t next_seq, done_below;
-	bool answered[LIMIT_WINDOW]; /* by seq modulo, from done_below on */
-	struct list queue, flying;
-	unsigned n_pending;	    /* in both */
-};
+/* A clean stop waits that long for its session_close. */
+#define STOP_MS 500
 
 static void begin(struct session *);
 static void forget(struct session *);
+static void gone(struct session *);
+static void opened(struct session *, uint64_t range);
 static void open_done(struct engine_req *, const struct outcome *);
 static int fly(struct session *, struct pending *);
 static void fly_queued(struct session *);
@@ -59,6 +35,11 @@ static void mark_answered(struct session *, uint64_t seq);
 static void refuse_queued(struct session *, int err);
 static void answer(struct pending *, const struct outcome *);
 static void give_back(struct pending *);
+static void tell_lost(struct session *);
+static void close_done(struct engine_req *, const struct outcome *);
+static void on_timer(uv_timer_t *);
+static void timer_closed(uv_handle_t *);
+static void applied(struct engine_subscriber *, const struct engine_applied *);
 static void turn(struct engine_subscriber *);
 static void status(struct engine_subscriber *, const struct engine_status *);
 static void list_init(struct list *);
@@ -73,19 +54,23 @@ session_of(struct engine_subscriber *sub)
 }
 
 int
-session_open(struct engine *engine, uint64_t max_file, struct session **ret)
+session_open(const struct session_conf *conf, struct session **ret)
 {
 	struct session *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return -ENOMEM;
-	s->engine = engine;
-	s->max_file = max_file;
+	s->engine = conf->engine;
+	s->max_file = conf->max_file;
+	keep_init(s, conf->ttl_ms != 0 ? conf->ttl_ms : SESSION_TTL_MS);
+	uv_timer_init(conf->loop, &s->timer);
+	s->timer.data = s;
 	list_init(&s->queue);
 	list_init(&s->flying);
+	s->subscriber.applied = applied;
 	s->subscriber.turn = turn;
 	s->subscriber.status = status;
-	engine_subscribe(engine, &s->subscriber);
+	engine_subscribe(s->engine, &s->subscriber);
 	forget(s);
 	begin(s);
 	*ret = s;
@@ -105,12 +90,68 @@ session_close(struct session *s)
 		list_remove(&s->flying, p);
 		give_back(p);
 	}
-	if (s->opening) {
-		/* The engine still answers it: it goes when that is done. */
-		s->engine = NULL;
+	keep_end(s);
+	s->engine = NULL;
+	uv_close((uv_handle_t *)&s->timer, timer_closed);
+}
+
+static void
+timer_closed(uv_handle_t *h)
+{
+	struct session *s = h->data;
+
+	s->timer_closed = true;
+	gone(s);
+}
+
+/* The engine still answers what is under way: we go when that is done. */
+static void
+gone(struct session *s)
+{
+	if (s->engine != NULL || !s->timer_closed || s->opening || s->closing)
+		return;
+	keep_fini(s);
+	free(s);
+}
+
+void
+session_stop(struct session *s, void (*cb)(void *), void *arg)
+{
+	struct command *c = &s->close_req.command;
+
+	assert(s->stop_cb == NULL && cb != NULL);
+	s->stop_cb = cb;
+	s->stop_arg = arg;
+	s->stop_ns = clock_now_ns();
+	session_wake(s);
+	if (!s->ready || session_lost(s) ||
+	    s->next_seq - s->done_below >= LIMIT_WINDOW)
+		return;
+	c->kind = COMMAND_session_close;
+	c->stamp = (struct stamp){.session = s->id,
+	    .seq = s->next_seq,
+	    .done_below = s->done_below,
+	    .host = engine_self(s->engine),
+	    .privileged = true};
+	s->close_req.done = close_done;
+	s->closing = engine_submit(s->engine, &s->close_req) == 0;
+	if (s->closing)
+		s->stop_ns += STOP_MS * NS_PER_MS;
+}
+
+static void
+close_done(struct engine_req *req, const struct outcome *outcome)
+{
+	struct session *s = (struct session *)((char *)req -
+	    offsetof(struct session, close_req));
+
+	s->closing = false;
+	if (s->engine == NULL) {
+		gone(s);
 		return;
 	}
-	free(s);
+	s->stop_ns = clock_now_ns();
+	session_wake(s);
 }
 
 int
@@ -132,11 +173,11 @@ session_submit(struct session *s, struct engine_req *req)
 	req->session_data = p;
 	s->n_pending++;
 	begin(s);
-	if (s->ready && s->queue.first == NULL &&
+	if (s->ready && !keep_late(s) && s->queue.first == NULL &&
 	    s->next_seq - s->done_below < LIMIT_WINDOW)
 		err = fly(s, p);
 	else
-		list_add(&s->queue, p);
+		list_add(&s->queue, p); /* also when the timer is late */
 	if (err != 0)
 		give_back(p);
 	return err;
@@ -184,8 +225,7 @@ session_new_ino(struct session *s)
 	if (!s->ready)
 		return 0;
 	if (s->n_inos == UINT32_MAX) {
-		forget(s);
-		begin(s);
+		session_lose(s);
 		return 0;
 	}
 	return s->range + ++s->n_inos;
@@ -197,11 +237,84 @@ session_ready(const struct session *s)
 	return s->ready;
 }
 
+uint64_t
+session_id(const struct session *s)
+{
+	return s->ready ? s->id : 0;
+}
+
+void
+session_on_lost(struct session *s, void (*lost)(void *, uint64_t), void *arg)
+{
+	s->on_lost = lost;
+	s->lost_arg = arg;
+}
+
+void
+session_on_ready(struct session *s, void (*ready)(void *), void *arg)
+{
+	s->on_ready = ready;
+	s->ready_arg = arg;
+}
+
+void
+session_lose(struct session *s)
+{
+	assert(s->ready);
+	tell_lost(s); /* an earlier one that the timer has not told yet */
+	s->lost = true;
+	s->lost_id = s->id;
+	forget(s);
+	begin(s);
+	session_wake(s);
+}
+
+static void
+tell_lost(struct session *s)
+{
+	uint64_t id = s->lost_id;
+
+	s->lost_id = 0;
+	if (id != 0 && s->on_lost != NULL)
+		s->on_lost(s->lost_arg, id);
+}
+
+void
+session_wake(struct session *s)
+{
+	(void)uv_timer_start(&s->timer, on_timer, 0, 0);
+}
+
+static void
+on_timer(uv_timer_t *timer)
+{
+	struct session *s = timer->data;
+	void (*stop_cb)(void *) = s->stop_cb;
+	uint64_t next, now;
+
+	next = keep_run(s);
+	tell_lost(s);
+	now = clock_now_ns();
+	if (stop_cb != NULL && now >= s->stop_ns && !s->stop_told) {
+		s->stop_told = true;
+		stop_cb(s->stop_arg); /* which may close the session */
+		return;
+	}
+	if (stop_cb != NULL && !s->stop_told && (next == 0 ||
+	    s->stop_ns < next))
+		next = s->stop_ns;
+	if (next != 0 && !uv_is_active((uv_handle_t *)timer))
+		(void)uv_timer_start(timer, on_timer, next > now ?
+		    (next - now + NS_PER_MS - 1) / NS_PER_MS : 0, 0);
+}
+
 /* The next attempt will be under a new id: an ended one never comes back. */
 static void
 forget(struct session *s)
 {
+	keep_end(s);
 	s->ready = false;
+	s->opened_ns = 0;
 	s->n_inos = 0;
 	s->next_seq = s->done_below = 1;
 	memset(s->answered, 0, sizeof(s->answered));
@@ -217,16 +330,20 @@ begin(struct session *s)
 	struct command *c = &s->open_req.command;
 	int err;
 
-	if (s->ready || s->opening || !engine_writable(s->engine))
+	if (s->ready || s->opening || s->stop_cb != NULL ||
+	    !engine_writable(s->engine))
 		return;
 	memset(&s->open_req, 0, sizeof(s->open_req));
 	c->kind = COMMAND_session_open;
 	c->node = s->id;
 	c->name = slice_str(engine_name(s->engine));
 	c->size = s->max_file;
+	c->expect = s->keep.ttl_ns / NS_PER_MS;
 	c->stamp.host = engine_self(s->engine);
 	c->stamp.privileged = true;
 	s->open_req.done = open_done;
+	if (s->opened_ns == 0)
+		s->opened_ns = clock_now_ns();
 	err = engine_submit(s->engine, &s->open_req);
 	s->opening = err == 0;
 	if (err != 0)
@@ -242,16 +359,13 @@ open_done(struct engine_req *req, const struct outcome *outcome)
 
 	s->opening = false;
 	if (s->engine == NULL) {
-		free(s);
+		gone(s);
 		return;
 	}
 	if (req->command.node != s->id) {
 		begin(s); /* forgotten meanwhile */
 	} else if (outcome->err == 0) {
-		s->ready = true;
-		s->range = outcome->value;
-		log_info("session: %016llx is open", (unsigned long long)s->id);
-		fly_queued(s);
+		opened(s, outcome->value);
 	} else {
 		log_warn("session: open: %s", strerror(-outcome->err));
 		if (outcome->err == -OUTCOME_ESESSION)
@@ -266,6 +380,26 @@ open_done(struct engine_req *req, const struct outcome *outcome)
 		else
 			refuse_queued(s, -EIO);
 	}
+}
+
+static void
+opened(struct session *s, uint64_t range)
+{
+	tell_lost(s);
+	s->ready = true;
+	keep_begin(s);
+	if (keep_late(s)) { /* nobody has heard of it: no loss to tell */
+		forget(s);
+		begin(s);
+		return;
+	}
+	s->lost = false;
+	s->range = range;
+	log_info("session: %016llx is open", (unsigned long long)s->id);
+	session_wake(s);
+	fly_queued(s);
+	if (s->on_ready != NULL)
+		s->on_ready(s->ready_arg);
 }
 
 static int
@@ -320,7 +454,7 @@ request_done(struct engine_req *req, const struct outcome *outcome)
 		if (p->id == s->id) {
 			log_warn("session: %016llx was ended, a new one begins",
 			    (unsigned long long)s->id);
-			forget(s);
+			session_lose(s);
 		}
 		p->id = 0;
 		if (command_fields(req->command.kind) & F_INO) {
@@ -388,6 +522,20 @@ give_back(struct pending *p)
 	free(p);
 }
 
+/* Its end may be learnt before a request or a renewal asks. */
+static void
+applied(struct engine_subscriber *sub, const struct engine_applied *a)
+{
+	struct session *s = session_of(sub);
+
+	if (a->command->kind == COMMAND_session_expire &&
+	    a->outcome->err == 0 && s->ready && a->command->node == s->id) {
+		log_warn("session: %016llx was ended, a new one begins",
+		    (unsigned long long)s->id);
+		session_lose(s);
+	}
+}
+
 static void
 turn(struct engine_subscriber *sub)
 {
@@ -400,6 +548,10 @@ status(struct engine_subscriber *sub, const struct engine_status *now)
 	struct session *s = session_of(sub);
 
 	begin(s);
+	if (s->ready && now->health == ENGINE_OK) {
+		keep_hurry(s);
+		session_wake(s);
+	}
 	if (!s->ready && !engine_writable(s->engine))
 		refuse_queued(s, -EROFS);
 }

@@ -3,19 +3,38 @@
  *
  * Opens one as soon as changes are possible, gives every request its place in
  * it (session, seq, done_below), and hands out inode numbers of its range.
- * Locks and lifetimes will hang on it.  Loop thread only.
+ * Locks and lifetimes hang on it.  Loop thread only.
  */
 #ifndef SESSION_SESSION_H
 #define SESSION_SESSION_H
+
+#include <uv.h>
 
 #include "engine/engine.h"
 
 struct session;
 
-/* max_file: bytes, of a tree that this session happens to format; 0: default. */
-int session_open(struct engine *, uint64_t max_file, struct session **ret);
-/* Before engine_free(), never inside a done.  Requests still waiting for a
- * session get -EROFS; those under way are answered by the engine alone. */
+#define SESSION_TTL_MS 10000
+
+struct session_conf {
+	uv_loop_t *loop;       /* borrowed, as is the engine */
+	struct engine *engine;
+	uint64_t max_file;     /* bytes, of a tree that this session happens to
+				* format; 0: default */
+	uint32_t ttl_ms;       /* 0: SESSION_TTL_MS; at least 200 */
+};
+
+int session_open(const struct session_conf *, struct session **ret);
+/*
+ * A clean end: the cluster is told, so that locks are free at once; it doesn't
+ * take long, then cb, from the loop.  No session is opened any more.  What is
+ * called next is session_close().
+ */
+void session_stop(struct session *, void (*cb)(void *), void *arg);
+/* Before engine_free(), never inside a done; frees within the loop's next turn.
+ * Requests still waiting for a session get -EROFS; those under way are answered
+ * by the engine alone.  Without session_stop() the session lives on for its
+ * ttl, as after a crash. */
 void session_close(struct session *); /* NULL is fine */
 
 /*
@@ -40,10 +59,13 @@ uint64_t session_id(const struct session *); /* 0: none */
  * A host knows first when it may have lost its session: from the deadline on
  * (CLOCK_BOOTTIME, counted from before the renewal was sent, and shorter than
  * what the leader grants) session_lost() is true for the session that was, and
- * `lost` is called once.  Locks and owned files of it are to be given up.
+ * `lost` is called once, from the loop.  Locks and owned files of it are to be
+ * given up.  Once a new one is ready, session_lost() is false again.  Of a group
+ * with one voter only the machine's word ends the session.
  */
 bool session_lost(const struct session *);
-uint64_t session_deadline_ns(const struct session *); /* clock_now_ns() */
+/* clock_now_ns() when it is lost unless renewed; 0: there is none. */
+uint64_t session_deadline_ns(const struct session *);
 void session_on_lost(struct session *, void (*lost)(void *arg,
     uint64_t session), void *arg);
 /* A new session is ready (also the first): owned files may be made again. */

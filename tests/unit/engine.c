@@ -93,7 +93,8 @@ start(unsigned delay_ms)
 		.in_order = true,
 	};
 	engine_subscribe(engine, &watch.sub);
-	assert(session_open(engine, 0, &session) == 0);
+	assert(session_open(&(struct session_conf){.loop = &loop,
+	    .engine = engine}, &session) == 0);
 }
 
 static void
