@@ -116,6 +116,11 @@ tests_mount_posix_attr_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_posix_attr_SOURCES = tests/mount/posix_attr.c tests/mount/posix.h
 check_SCRIPTS += tests/mount/posix.t
 
+check_PROGRAMS += tests/unit/lease.t
+tests_unit_lease_t_SOURCES = tests/unit/lease.c tests/unit/lease_host.c \
+	tests/unit/lease_host.h tests/unit/group_host.c tests/unit/group_host.h
+tests_unit_lease_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
+
 check_PROGRAMS += tests/unit/group_chaos.t
 tests_unit_group_chaos_t_SOURCES = tests/unit/group_chaos.c \
 	tests/unit/group_host.c tests/unit/group_host.h

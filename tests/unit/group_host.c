@@ -535,7 +535,8 @@ session_begin(struct host *h)
 	r->host = h;
 	*c = (struct command){.kind = COMMAND_session_open,
 	    .name = slice_str(engine_name(h->engine)),
-	    .node = id};
+	    .node = id,
+	    .expect = 3600000}; /* nobody renews it */
 	c->stamp.host = engine_self(h->engine);
 	r->req.done = session_done;
 	err = engine_submit(h->engine, &r->req);
@@ -657,6 +658,8 @@ host_start(struct hosts *hs, unsigned i)
 				close(hs->fd[j]);
 		}
 		close(fds[0]);
+		if (hs->main != NULL)
+			hs->main(&hs->conf, fds[1]);
 		host_main(&hs->conf, fds[1]);
 	}
 	close(fds[1]);

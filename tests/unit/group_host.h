@@ -17,6 +17,8 @@ struct hosts {
 	int pid[HOSTS_MAX];	/* 0: not running */
 	int fd[HOSTS_MAX];
 	char line[512];		/* newest answer */
+	/* NULL: the child below */
+	void (*main)(const struct group_conf *, int fd);
 };
 
 void hosts_init(struct hosts *, unsigned n);

@@ -1,0 +1,335 @@
+/*
+ * lease.c: sessions and ttl files on real hosts: kept without a log entry, and
+ * ended by nobody but a leader that may, when it may.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "lease_host.h"
+#include "../tap.h"
+
+#define TTL_MS 600
+#define MS(ns) ((long long)(ns) / (long long)NS_PER_MS)
+
+static struct hosts hs;
+
+struct events {
+	unsigned n_lost, n_ready, n_expired, n_removed;
+	uint64_t lost_ns, ready_ns, expired_ns, removed_ns;
+};
+
+static void
+start(unsigned i)
+{
+	host_start(&hs, i);
+	is_str(host_answer(&hs, i, 5000), "open", "host %u opens", i);
+}
+
+static void
+start_all(unsigned n)
+{
+	hosts_init(&hs, n);
+	hs.conf.election_ms = 200;
+	hs.conf.heartbeat_ms = 25;
+	hs.main = lease_host_main;
+	lease_ttl_ms = TTL_MS;
+	for (unsigned i = 0; i < n; i++)
+		start(i);
+	for (unsigned i = 0; i < n; i++)
+		is_str(host_answer(&hs, i, 10000), "ready",
+		    "host %u has a session", i);
+}
+
+static struct events
+events(unsigned i)
+{
+	unsigned long long at[4] = {0};
+	struct events e = {0};
+
+	host_ask(&hs, i, "events");
+	if (sscanf(hs.line, "events %u %llu %u %llu %u %llu %u %llu",
+	    &e.n_lost, &at[0], &e.n_ready, &at[1], &e.n_expired, &at[2],
+	    &e.n_removed, &at[3]) != 8)
+		diag("host %u says: %s", i, hs.line);
+	e.lost_ns = at[0];
+	e.ready_ns = at[1];
+	e.expired_ns = at[2];
+	e.removed_ns = at[3];
+	return e;
+}
+
+struct state {
+	int ready, lost;
+	unsigned long long id, deadline_ns;
+};
+
+static struct state
+state(unsigned i)
+{
+	struct state s = {0};
+
+	host_ask(&hs, i, "state");
+	if (sscanf(hs.line, "state %d %d %llx %llu", &s.ready, &s.lost, &s.id,
+	    &s.deadline_ns) != 4)
+		diag("host %u says: %s", i, hs.line);
+	return s;
+}
+
+static unsigned long long
+commit_index(unsigned i)
+{
+	unsigned long long term = 0, commit = 0;
+	char role[32];
+
+	host_ask(&hs, i, "status");
+	(void)sscanf(hs.line, "status %31s %llu %llu", role, &term, &commit);
+	return commit;
+}
+
+static long long
+metric(unsigned i, const char *name)
+{
+	long long value = -1;
+
+	(void)sscanf(host_ask(&hs, i, "metric %s", name), "metric %lld",
+	    &value);
+	return value;
+}
+
+/* Until so many sessions have been ended by the leader, as host i sees it. */
+static bool
+wait_expired(unsigned i, unsigned n, unsigned timeout_ms)
+{
+	uint64_t until = clock_now_ns() + timeout_ms * NS_PER_MS;
+
+	while (events(i).n_expired < n) {
+		if (clock_now_ns() > until)
+			return false;
+		usleep(2000);
+	}
+	return true;
+}
+
+static bool
+wait_ready(unsigned i, unsigned n, unsigned timeout_ms)
+{
+	uint64_t until = clock_now_ns() + timeout_ms * NS_PER_MS;
+
+	while (events(i).n_ready < n) {
+		if (clock_now_ns() > until)
+			return false;
+		usleep(2000);
+	}
+	return true;
+}
+
+static void
+sleep_ms(unsigned ms)
+{
+	usleep(ms * 1000);
+}
+
+/* ---- */
+
+static void
+test_renewal(unsigned leader)
+{
+	unsigned long long commit = commit_index(leader);
+	long long writes = metric(leader, "wal_writes");
+	long long renewals = metric(leader, "renewals");
+	struct state before[3];
+
+	for (unsigned i = 0; i < 3; i++)
+		before[i] = state(i);
+	sleep_ms(3 * TTL_MS);
+	is_int((int)(commit_index(leader) - commit), 0,
+	    "renewing for three ttls makes no log entry");
+	is_int((int)(metric(leader, "wal_writes") - writes), 0,
+	    "and writes nothing to the disk");
+	ok(metric(leader, "renewals") - renewals >= 3 * 7,
+	    "the leader has heard each host");
+	diag("%lld renewals of three hosts in three ttls",
+	    metric(leader, "renewals") - renewals);
+	for (unsigned i = 0; i < 3; i++) {
+		struct state now = state(i);
+
+		ok(now.id == before[i].id && !now.lost,
+		    "L4: host %u keeps its session", i);
+		ok(now.deadline_ns > clock_now_ns(),
+		    "and its deadline lies ahead");
+	}
+}
+
+static void
+test_clean_stop(unsigned leader)
+{
+	unsigned follower = (leader + 1) % 3;
+	uint64_t began = clock_now_ns(), took;
+
+	is_str(host_ask(&hs, leader, "sessions"), "sessions 3",
+	    "three sessions");
+	host_tell(&hs, follower, "stop");
+	while (strcmp(host_ask(&hs, leader, "sessions"), "sessions 2") != 0 &&
+	    clock_now_ns() - began < 5 * NS_PER_S)
+		usleep(1000);
+	took = clock_now_ns() - began;
+	ok(took < TTL_MS * NS_PER_MS / 3,
+	    "a clean stop frees what a session holds at once");
+	diag("after %lld ms", MS(took));
+	is_str(host_answer(&hs, follower, 5000), "stopped", "the host stops");
+	is_int(host_wait(&hs, follower), 0, "cleanly");
+	is_int((int)events(leader).n_expired, 0, "nobody had to expire it");
+	start(follower);
+	is_str(host_answer(&hs, follower, 5000), "ready", "and comes back");
+}
+
+static void
+test_killed(unsigned leader)
+{
+	unsigned follower = (leader + 1) % 3;
+	struct state last = state(follower);
+	uint64_t killed = clock_now_ns();
+	struct events e;
+
+	host_kill(&hs, follower);
+	ok(wait_expired(leader, 1, 5000), "L4: a dead host's session expires");
+	e = events(leader);
+	ok(e.expired_ns >= last.deadline_ns,
+	    "not before its ttl since the last renewal");
+	ok(e.expired_ns - killed < (TTL_MS + 1500) * NS_PER_MS,
+	    "and soon after that");
+	diag("%lld ms after kill -9, ttl %d ms",
+	    MS(e.expired_ns - killed), TTL_MS);
+	start(follower);
+	is_str(host_answer(&hs, follower, 5000), "ready",
+	    "a new session for the host that comes back");
+	is_int((int)events(leader).n_expired, 1, "nobody else expired");
+}
+
+/* Of a host that is cut off: it knows before anybody can act on it. */
+static void
+cut_off(unsigned host, unsigned witness, const char *who)
+{
+	struct events before = events(witness), own = events(host), e;
+	struct state s = state(host);
+
+	host_ask(&hs, host, "fault net_drop_in -1");
+	host_ask(&hs, host, "fault net_drop_out -1");
+	ok(wait_expired(witness, before.n_expired + 1, 8000),
+	    "%s that is cut off loses its session", who);
+	e = events(host);
+	is_int((int)(e.n_lost - own.n_lost), 1,
+	    "L4: it knows by itself, and says so once");
+	ok(e.lost_ns < events(witness).expired_ns,
+	    "L4: before the others end it");
+	diag("%lld ms before", MS(events(witness).expired_ns - e.lost_ns));
+	ok(e.lost_ns >= s.deadline_ns && state(host).lost,
+	    "L1: from its deadline on it is lost");
+	is_str(host_ask(&hs, host, "refresh 7"), "refresh -30",
+	    "T6: a refresh then is refused");
+	host_ask(&hs, host, "fault net_drop_in 0");
+	host_ask(&hs, host, "fault net_drop_out 0");
+	ok(wait_ready(host, own.n_ready + 1, 5000),
+	    "a new session begins by itself");
+	ok(!state(host).lost && state(host).id != s.id, "under a new number");
+	is_int((int)(events(host).n_lost - own.n_lost), 1, "the loss was told once");
+}
+
+/* A session nobody renews, and a leader that dies while it runs out. */
+static void
+test_new_leader(unsigned leader)
+{
+	unsigned mute = (leader + 1) % 3, other = (leader + 2) % 3, n;
+	uint64_t killed;
+
+	n = events(other).n_expired;
+	host_ask(&hs, mute, "mute");
+	sleep_ms(TTL_MS / 2);
+	killed = clock_now_ns();
+	host_kill(&hs, leader);
+	ok(wait_expired(other, n + 1, 8000), "an abandoned session expires");
+	ok(events(other).expired_ns - killed >= TTL_MS * NS_PER_MS,
+	    "T7: not before the new leader gave it a full ttl");
+	diag("%lld ms after the leader's death, ttl %d ms",
+	    MS(events(other).expired_ns - killed), TTL_MS);
+	ok(wait_expired(other, n + 2, 8000), "so does the old leader's");
+	ok(!state(other).lost, "who renews is not touched");
+	host_kill(&hs, mute);
+	start(mute);
+	is_str(host_answer(&hs, mute, 8000), "ready", "host %u is back", mute);
+	start(leader);
+	is_str(host_answer(&hs, leader, 8000), "ready", "host %u is back",
+	    leader);
+}
+
+static void
+test_stalled_leader(unsigned leader)
+{
+	unsigned a = (leader + 1) % 3, b = (leader + 2) % 3;
+	struct state sa = state(a), sb = state(b), s;
+	struct events own = events(leader);
+
+	kill(hs.pid[leader], SIGSTOP);
+	sleep_ms(3 * TTL_MS);
+	kill(hs.pid[leader], SIGCONT);
+	ok(wait_ready(leader, own.n_ready + 1, 5000),
+	    "a leader that stood still has a new session");
+	is_int((int)(events(leader).n_lost - own.n_lost), 1,
+	    "its old one was lost");
+	s = state(a);
+	ok(s.id == sa.id && !s.lost, "T7: it has expired nobody who renews");
+	s = state(b);
+	ok(s.id == sb.id && !s.lost, "T7: nobody at all");
+}
+
+static void
+test_alone(void)
+{
+	struct state before;
+	struct events e;
+
+	start_all(1);
+	sleep_ms(TTL_MS / 2);
+	before = state(0);
+	kill(hs.pid[0], SIGSTOP);
+	sleep_ms(3 * TTL_MS);
+	kill(hs.pid[0], SIGCONT);
+	ok(state(0).id == before.id && !state(0).lost,
+	    "T7: a single voter that stood still keeps its session");
+	sleep_ms(TTL_MS);
+	e = events(0);
+	ok(state(0).id == before.id && e.n_lost == 0 && e.n_expired == 0,
+	    "T7: and has not expired it a ttl later");
+	hosts_fini(&hs);
+}
+
+int
+main(void)
+{
+	int leader;
+
+	start_all(3);
+	leader = hosts_leader(&hs, 5000);
+	ok(leader >= 0, "there is a leader");
+	test_renewal((unsigned)leader);
+	test_clean_stop((unsigned)leader);
+	test_killed((unsigned)leader);
+	cut_off((unsigned)(leader + 1) % 3, (unsigned)leader, "a follower");
+	leader = hosts_leader(&hs, 5000);
+	cut_off((unsigned)leader, (unsigned)(leader + 1) % 3, "a leader");
+	leader = hosts_leader(&hs, 5000);
+	test_new_leader((unsigned)leader);
+	leader = hosts_leader(&hs, 5000);
+	test_stalled_leader((unsigned)leader);
+	hosts_fini(&hs);
+	test_alone();
+	return done_testing();
+}
