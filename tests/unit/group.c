@@ -191,10 +191,10 @@ test_rebuild(void)
 	    "O2: and shows what its log knows to be committed");
 	host_start(&hs, 2);
 	host_answer(&hs, 2, 10000);
-	ok(hosts_leader(&hs, 5000) >= 0, "together again");
 	for (unsigned i = 0; i < 3; i++)
 		is_str(host_answer(&hs, i, 10000), "ready",
 		    "host %u has a session", i);
+	ok(hosts_leader(&hs, 5000) >= 0, "together again");
 }
 
 static void
