@@ -142,7 +142,14 @@ commit_released(struct mount *m, struct handle *h)
 		start(m, h);
 		return;
 	}
-	gone(m, h);
+	handle_idle(m, h);
+}
+
+void
+handle_idle(struct mount *m, struct handle *h)
+{
+	if (h->released && h->commit == NULL && h->n_locking == 0)
+		gone(m, h);
 }
 
 /* The handle's end.  Nobody will bear an unborn node without handles. */
@@ -497,8 +504,8 @@ answer(struct mount *m, struct handle *h, int err)
 	}
 	if (again)
 		start(m, h);
-	else if (h->released)
-		gone(m, h);
+	else
+		handle_idle(m, h);
 }
 
 /*

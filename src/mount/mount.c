@@ -48,6 +48,9 @@ static const struct fuse_lowlevel_ops ops = {
 	.release = op_release,
 	.fallocate = op_fallocate,
 	.ioctl = op_ioctl,
+	.flock = op_flock,
+	.setlk = op_setlk,
+	.getlk = op_getlk,
 	.opendir = op_opendir,
 	.readdir = op_readdir,
 	.readdirplus = op_readdirplus,
@@ -66,6 +69,7 @@ static void on_mounts(uv_poll_t *, int status, int events);
 static void on_tick(uv_timer_t *);
 static void on_applied(struct engine_subscriber *,
     const struct engine_applied *);
+static void on_session_lost(void *, uint64_t session);
 static void on_turn(struct engine_subscriber *);
 static void on_status(struct engine_subscriber *, const struct engine_status *);
 static void on_cursor(void *);
@@ -107,6 +111,7 @@ mount_open(const struct mount_conf *conf, struct mount **ret)
 	m->subscriber.turn = on_turn;
 	m->subscriber.status = on_status;
 	engine_subscribe(conf->engine, &m->subscriber);
+	session_on_lost(conf->session, on_session_lost, m);
 	rc.kview = m->kview;
 	rc.mount_fd = m->private_fd;
 	err = replay_open(&rc, &m->replay);
@@ -174,6 +179,7 @@ interrupts(struct mount *m)
 	m->interrupts = false;
 	pending_interrupts(m);
 	commit_interrupts(m);
+	lock_interrupts(m);
 	park_interrupts(m);
 }
 
@@ -201,6 +207,8 @@ on_tick(uv_timer_t *timer)
 	struct mount *m = timer->data;
 
 	interrupts(m);
+	if (m->unlocks != NULL)
+		lock_tick(m, clock_now_ns());
 	if (m->parked != NULL)
 		park_expire(m, clock_now_ns());
 }
@@ -213,16 +221,17 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	struct store_txn *t;
 	bool born = a->command->kind == COMMAND_birth;
 
-	/* No system call asked for a session: what opening the first one
-	 * does to the tree (formatting it) is news to the kernel. */
-	if (a->req == NULL || a->command->kind == COMMAND_session_open) {
-		for (unsigned i = 0; i < a->outcome->n_changes; i++) {
-			if (a->outcome->changes[i].kind >= CHANGE_GRANT)
-				continue;
-			replay_push(m->replay, &a->outcome->changes[i],
-			    born && a->outcome->changes[i].kind ==
-				CHANGE_CREATE);
-		}
+	/* No system call asked for a session, or for a file to go with its
+	 * holder: what these do to the tree is news to the kernel. */
+	lock_applied(m, a->outcome);
+	if (a->req == NULL || a->command->kind == COMMAND_session_open ||
+	    a->command->kind == COMMAND_reap) {
+		for (unsigned i = 0; i < a->outcome->n_changes; i++)
+			if (a->outcome->changes[i].kind < CHANGE_GRANT)
+				replay_push(m->replay,
+				    &a->outcome->changes[i],
+				    born && a->outcome->changes[i].kind ==
+					CHANGE_CREATE);
 		return;
 	}
 	commit_applied(m, a);
@@ -230,6 +239,12 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	for (unsigned i = 0; i < a->outcome->n_changes; i++)
 		kview_move(m->kview, t, &a->outcome->changes[i]);
 	store_abort(t);
+}
+
+static void
+on_session_lost(void *arg, uint64_t session)
+{
+	lock_session_lost(arg, session);
 }
 
 static void

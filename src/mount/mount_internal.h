@@ -71,6 +71,10 @@ struct handle {
 	struct pending *commit; /* under way */
 	struct flusher *flushers; /* requests waiting for it */
 	bool released;	      /* RELEASE has come; freed after the commit */
+	/* Locks taken through it. */
+	unsigned n_locking;   /* lock requests under way */
+	bool has_flock, has_ranges; /* may have: until RELEASE */
+	uint64_t lock_session; /* in which they were taken; 0: never any */
 	/* A directory's listing, or the text of a .gov file. */
 	struct listing *listing;
 	struct buf text;
@@ -106,11 +110,13 @@ struct pending {
 	uint64_t draft_generation;
 	uint64_t started_ns;
 	bool counted_dirty;
+	bool gives_up;	      /* a signal ends it, even if it was proposed */
+	struct unlock *unlock;
 	struct pending *prev, *next;
 };
 
 enum parked_kind { PARKED_OPEN, PARKED_OPENDIR, PARKED_GETATTR, PARKED_SYNC,
-	PARKED_LOOKUP };
+	PARKED_LOOKUP, PARKED_LOCK };
 
 /* A reply kept until the cursor has reached want. */
 struct parked {
@@ -128,6 +134,7 @@ struct parked {
 	bool interrupted;
 	struct engine_barrier barrier;
 	size_t size;	      /* PARKED_SYNC: the caller's buffer */
+	uint64_t seq;	      /* PARKED_LOCK: of the lock command */
 	struct parked *prev, *next;
 };
 
@@ -167,6 +174,8 @@ struct mount {
 	uint64_t drafts_bytes;
 	struct pending *pending;
 	struct flusher *flushers;
+	struct lock_wait *lock_waits;
+	struct unlock *unlocks;
 	struct parked *parked;
 	unsigned n_parked;
 	uint64_t n_late, late_ns;
@@ -238,6 +247,8 @@ void park_open(struct mount *, fuse_req_t, struct handle *,
     struct fuse_file_info *, enum parked_kind, uint64_t want);
 void park_getattr(struct mount *, fuse_req_t, uint64_t ino, uint64_t want);
 void park_sync(struct mount *, fuse_req_t, size_t size);
+void park_lock(struct mount *, fuse_req_t, struct handle *, uint64_t node,
+    uint64_t seq, uint64_t want);
 void park_lookup(struct mount *, fuse_req_t, uint64_t dir, const char *name);
 void park_release(struct mount *); /* the cursor has moved */
 void park_interrupts(struct mount *);
@@ -261,6 +272,20 @@ void commit_released(struct mount *, struct handle *);
 void commit_bear(struct mount *, uint64_t ino);
 void commit_interrupts(struct mount *);
 void commit_applied(struct mount *, const struct engine_applied *);
+
+/* Frees a released handle that nothing uses any more. */
+void handle_idle(struct mount *, struct handle *);
+
+/* op_lock.c */
+bool lock_lost(struct mount *, const struct handle *);
+void lock_applied(struct mount *, const struct outcome *);
+void lock_give_back(struct mount *, uint64_t node, uint64_t seq);
+void lock_flushed(struct mount *, struct handle *, uint64_t owner);
+void lock_released(struct mount *, struct handle *, bool flock_release,
+    uint64_t owner);
+void lock_interrupts(struct mount *);
+void lock_session_lost(struct mount *, uint64_t session);
+void lock_tick(struct mount *, uint64_t now_ns);
 
 /* dotgov.c */
 bool dotgov_is(uint64_t ino);
@@ -303,6 +328,11 @@ void op_fallocate(fuse_req_t, fuse_ino_t, int, off_t, off_t,
     struct fuse_file_info *);
 void op_ioctl(fuse_req_t, fuse_ino_t, unsigned, void *,
     struct fuse_file_info *, unsigned, const void *, size_t, size_t);
+void op_flock(fuse_req_t, fuse_ino_t, struct fuse_file_info *, int);
+void op_setlk(fuse_req_t, fuse_ino_t, struct fuse_file_info *, struct flock *,
+    int);
+void op_getlk(fuse_req_t, fuse_ino_t, struct fuse_file_info *,
+    struct flock *);
 void op_opendir(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
 void op_readdir(fuse_req_t, fuse_ino_t, size_t, off_t,
     struct fuse_file_info *);

@@ -114,7 +114,7 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	struct handle *h = handle_get(m, fi);
 	size_t from = 0, n;
 
-	if (h == NULL) {
+	if (h == NULL || lock_lost(m, h)) {
 		reply_errno(req, -EIO);
 		return;
 	}
@@ -237,7 +237,7 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
 	struct handle *h = handle_get(m, fi);
 	int err;
 
-	if (h == NULL || !h->writes)
+	if (h == NULL || !h->writes || lock_lost(m, h))
 		err = -EIO;
 	else if (h->stale)
 		err = -ESTALE;

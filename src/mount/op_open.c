@@ -306,9 +306,13 @@ op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct mount *m = mount_of(req);
 	struct handle *h = handle_get(m, fi);
 
+	if (h != NULL && h->node != NULL)
+		lock_flushed(m, h, fi->lock_owner);
 	if (h == NULL || !h->writes)
 		reply_errno(req, h != NULL || fi->fh == HELPER_FH ||
 			dotgov_is(ino) ? 0 : -EIO);
+	else if (lock_lost(m, h))
+		reply_errno(req, -EIO);
 	else
 		commit_flush(m, req, h);
 }
@@ -322,6 +326,8 @@ op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 
 	if (h == NULL || !h->writes)
 		reply_errno(req, h != NULL || dotgov_is(ino) ? 0 : -EIO);
+	else if (lock_lost(m, h))
+		reply_errno(req, -EIO);
 	else
 		commit_sync(m, req, h);
 }
@@ -335,8 +341,10 @@ op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	reply_errno(req, 0);
 	if (h == NULL)
 		return;
-	if (h->node == NULL)
+	if (h->node == NULL) {
 		handle_free(m, h);
-	else
-		commit_released(m, h);
+		return;
+	}
+	lock_released(m, h, fi->flock_release, fi->lock_owner);
+	commit_released(m, h);
 }

@@ -72,6 +72,20 @@ park_sync(struct mount *m, fuse_req_t req, size_t size)
 	ask(m, p);
 }
 
+/* A grant goes on when its taker can see all that came before, or not at all. */
+void
+park_lock(struct mount *m, fuse_req_t req, struct handle *h, uint64_t node,
+    uint64_t seq, uint64_t want)
+{
+	struct parked *p = park(m, req, PARKED_LOCK, node, want);
+
+	p->seq = seq;
+	p->handle = h;
+	h->n_locking++;
+	if (ready(m, p))
+		settle(m, p);
+}
+
 /* -o strict: is the name still absent?  Waits for Raft, not for the cursor. */
 void
 park_lookup(struct mount *m, fuse_req_t req, uint64_t dir, const char *name)
@@ -147,6 +161,11 @@ settle(struct mount *m, struct parked *p)
 	case PARKED_LOOKUP:
 		finish_lookup(m, p);
 		break;
+	case PARKED_LOCK:
+		p->handle->n_locking--;
+		reply_errno(p->req, lock_lost(m, p->handle) ? -EIO : 0);
+		handle_idle(m, p->handle);
+		break;
 	}
 	unpark(m, p);
 }
@@ -156,8 +175,13 @@ give_up(struct mount *m, struct parked *p, int err)
 {
 	fuse_req_interrupt_func(p->req, NULL, NULL);
 	reply_errno(p->req, err);
-	if (p->handle != NULL)
+	if (p->kind == PARKED_LOCK) {
+		p->handle->n_locking--;
+		lock_give_back(m, p->ino, p->seq);
+		handle_idle(m, p->handle);
+	} else if (p->handle != NULL) {
 		handle_free(m, p->handle);
+	}
 	unpark(m, p);
 }
 
@@ -172,7 +196,7 @@ park_expire(struct mount *m, uint64_t now_ns)
 		m->n_late++;
 		m->late_ns = now_ns;
 		metric_add(METRIC_parked_late, 1);
-		if (p->kind == PARKED_SYNC)
+		if (p->kind == PARKED_SYNC || p->kind == PARKED_LOCK)
 			give_up(m, p, -EIO);
 		else
 			settle(m, p);

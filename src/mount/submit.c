@@ -109,7 +109,7 @@ pending_interrupts(struct mount *m)
 		p->interrupted = false;
 		if (session_withdraw(m->conf.session, &p->ereq))
 			on_done(&p->ereq, &withdrawn);
-		else if (caller_killed(p->tid))
+		else if (p->gives_up || caller_killed(p->tid))
 			session_abandon(m->conf.session, &p->ereq);
 	}
 }

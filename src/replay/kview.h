@@ -32,6 +32,7 @@ struct knode {
 	unsigned n_dirty;   /* of them: with a draft not committed yet */
 	bool own_attr;	    /* attr is K's; otherwise K's attributes are C's */
 	bool unborn;	    /* in K only: not committed yet (CONTRACT F2) */
+	bool has_ranges;    /* mount: byte ranges were locked here, maybe */
 	bool displaced;	    /* unborn, and its name was taken by a replay */
 	bool birthing;	    /* unborn, and its birth is under way */
 	struct handle *handles; /* mount: the open ones */
