@@ -97,7 +97,8 @@ commit_flush(struct mount *m, fuse_req_t req, struct handle *h)
 		reply_errno(req, 0);
 		return;
 	}
-	switch (flush_verdict(m, h, fuse_req_ctx(req)->pid)) {
+	switch (life_held(m, h) ? FLUSH_COMMIT
+		: flush_verdict(m, h, fuse_req_ctx(req)->pid)) {
 	case FLUSH_DROP:
 		drop_draft(m, h);
 		h->refused = true;
@@ -242,15 +243,44 @@ dead(const struct handle *h)
 	    h->node->alias == 0;
 }
 
+/* Equal bytes written to a ttl file say that its writer lives, no more. */
+static bool
+refreshes(struct mount *m, struct handle *h, int *ret_err)
+{
+	uint64_t ino = node_of(m, h->ino);
+	struct slice draft = buf_slice(&h->draft);
+	struct store_txn *t;
+	bool equal;
+
+	if (!h->whole || h->node->unborn || h->has_read || h->expects ||
+	    h->keep_times)
+		return false;
+	t = mount_view(m);
+	equal = slice_eq(tree_content(t, ino), draft);
+	store_abort(t);
+	if (!equal || !life_refresh(m, ino, ret_err))
+		return false;
+	h->whole = h->derived = false;
+	m->drafts_bytes -= h->draft.len;
+	buf_reset(&h->draft);
+	return true;
+}
+
 static void
 start(struct mount *m, struct handle *h)
 {
 	struct pending *p;
+	int err;
 
 	assert(h->commit == NULL);
 	if (dead(h) || (h->node->unborn && h->node->displaced &&
 	    h->node->birth == NULL)) {
 		answer(m, h, 0);
+		return;
+	}
+	if (refreshes(m, h, &err)) {
+		handle_set_dirty(m, h, false);
+		answer(m, h, err);
 		return;
 	}
 	p = pending_new(m, NULL, COMMAND_write, finish);

@@ -23,6 +23,8 @@ static void print_health(struct mount *, struct buf *);
 static void print_leader(struct mount *, struct buf *);
 static void print_members(struct mount *, struct buf *);
 static void print_metrics(struct mount *, struct buf *);
+static void print_locks(struct mount *, struct buf *);
+static void print_sessions(struct mount *, struct buf *);
 
 static const struct node {
 	const char *name;
@@ -35,6 +37,8 @@ static const struct node {
 	{"leader", S_IFREG | 0444, print_leader},
 	{"members", S_IFREG | 0444, print_members},
 	{"metrics", S_IFREG | 0444, print_metrics},
+	{"locks", S_IFREG | 0444, print_locks},
+	{"sessions", S_IFREG | 0444, print_sessions},
 	{"control", S_IFLNK | 0777, NULL},
 };
 #define N_NODES (sizeof nodes / sizeof *nodes)
@@ -186,6 +190,8 @@ first_word(struct mount *m, const struct engine_status *st)
 	struct mount_status ms;
 
 	mount_status(m, &ms);
+	if (session_lost(m->conf.session))
+		return "lost";
 	switch (st->health) {
 	case ENGINE_SUSPENDED:
 		return "suspended";
@@ -249,4 +255,87 @@ static void
 print_metrics(struct mount *m, struct buf *b)
 {
 	metric_print(b);
+}
+
+static bool
+session_find(struct store_txn *t, uint64_t id, struct tree_session *ret)
+{
+	return id != 0 && tree_session_next(t, id - 1, ret) && ret->id == id;
+}
+
+/* The path of a node in C, from the root; "(removed)" if it has no name. */
+static void
+print_path(struct store_txn *t, struct buf *b, uint64_t ino)
+{
+	char path[LIMIT_PATH + 1];
+	size_t at = sizeof path;
+	struct slice name;
+	uint64_t dir = 0;
+
+	for (unsigned depth = 0; ino != TREE_ROOT; depth++) {
+		if (depth == LIMIT_DEPTH ||
+		    !tree_backlink_next(t, ino, 0, SLICE_EMPTY, &dir, &name) ||
+		    at < name.len + 1) {
+			print(b, "(removed)");
+			return;
+		}
+		if (at < sizeof path)
+			path[--at] = '/';
+		at -= name.len;
+		memcpy(path + at, name.ptr, name.len);
+		ino = dir;
+	}
+	buf_raw(b, path + at, sizeof path - at);
+}
+
+static void
+print_lock(struct store_txn *t, struct buf *b, uint64_t node,
+    const struct tree_lock *l)
+{
+	struct tree_session owner = {.name = "?"};
+
+	session_find(t, l->session, &owner);
+	print_path(t, b, node);
+	print(b, " %s %s %s host=%s pid=%u comm=%s since=%" PRIu64 ".%09" PRIu64,
+	    l->waits ? "waits" : "held", l->is_flock ? "flock" : "range",
+	    l->exclusive ? "exclusive" : "shared", owner.name, l->pid, l->comm,
+	    l->since_ns / NS_PER_S, l->since_ns % NS_PER_S);
+	if (!l->is_flock && l->end == UINT64_MAX)
+		print(b, " from=%" PRIu64, l->start);
+	else if (!l->is_flock)
+		print(b, " from=%" PRIu64 " to=%" PRIu64, l->start, l->end);
+	if (!l->waits)
+		print(b, " token=%" PRIu64, l->token);
+	print(b, "\n");
+}
+
+/* One line each, waiters in their order behind the holders (CONTRACT L6). */
+static void
+print_locks(struct mount *m, struct buf *b)
+{
+	struct store_txn *t = mount_view(m);
+	struct tree_lock l;
+	uint64_t node = 0;
+
+	while (tree_lock_node_next(t, node, &node)) {
+		for (int waits = 0; waits < 2; waits++)
+			for (uint64_t at = 0; tree_lock_next(t, node, at, &l);
+			    at = l.ordinal)
+				if (l.waits == (waits == 1))
+					print_lock(t, b, node, &l);
+	}
+	store_abort(t);
+}
+
+static void
+print_sessions(struct mount *m, struct buf *b)
+{
+	struct store_txn *t = mount_view(m);
+	struct tree_session s = {0};
+
+	while (tree_session_next(t, s.id, &s))
+		print(b, "%016" PRIx64 " host=%s member=%016" PRIx64
+			 " ttl_ms=%" PRIu64 "\n", s.id, s.name, s.host,
+		    s.ttl_ms);
+	store_abort(t);
 }

@@ -4,6 +4,7 @@ libgovfs_a_SOURCES += \
 	src/mount/dotgov.c \
 	src/mount/fusemount.c \
 	src/mount/handle.c \
+	src/mount/life.c \
 	src/mount/mount.c src/mount/mount.h \
 	src/mount/mount_internal.h \
 	src/mount/op_dir.c \

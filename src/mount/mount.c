@@ -70,6 +70,7 @@ static void on_tick(uv_timer_t *);
 static void on_applied(struct engine_subscriber *,
     const struct engine_applied *);
 static void on_session_lost(void *, uint64_t session);
+static void on_session_ready(void *);
 static void on_turn(struct engine_subscriber *);
 static void on_status(struct engine_subscriber *, const struct engine_status *);
 static void on_cursor(void *);
@@ -112,6 +113,7 @@ mount_open(const struct mount_conf *conf, struct mount **ret)
 	m->subscriber.status = on_status;
 	engine_subscribe(conf->engine, &m->subscriber);
 	session_on_lost(conf->session, on_session_lost, m);
+	session_on_ready(conf->session, on_session_ready, m);
 	rc.kview = m->kview;
 	rc.mount_fd = m->private_fd;
 	err = replay_open(&rc, &m->replay);
@@ -225,7 +227,7 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	 * holder: what these do to the tree is news to the kernel. */
 	lock_applied(m, a->outcome);
 	if (a->req == NULL || a->command->kind == COMMAND_session_open ||
-	    a->command->kind == COMMAND_reap) {
+	    pending_internal(a->req)) {
 		for (unsigned i = 0; i < a->outcome->n_changes; i++)
 			if (a->outcome->changes[i].kind < CHANGE_GRANT)
 				replay_push(m->replay,
@@ -245,6 +247,12 @@ static void
 on_session_lost(void *arg, uint64_t session)
 {
 	lock_session_lost(arg, session);
+}
+
+static void
+on_session_ready(void *arg)
+{
+	life_session_ready(arg);
 }
 
 static void

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "mount/mount.h"
 #include "replay/replay.h"
+#include "tree/tree.h"
 
 /* Answers that only a kernel operation on that very name can make untrue. */
 #define FOR_EVER (365.0 * 86400.0)
@@ -176,6 +177,7 @@ struct mount {
 	struct flusher *flushers;
 	struct lock_wait *lock_waits;
 	struct unlock *unlocks;
+	struct life *lives;
 	struct parked *parked;
 	unsigned n_parked;
 	uint64_t n_late, late_ns;
@@ -262,6 +264,8 @@ void pending_name(struct pending *, const char *name, const char *name2);
  * what is refused at once is answered. */
 void pending_submit(struct pending *, const struct credentials *);
 void pending_free(struct pending *);
+/* Of ours, and no system call waits for it: news to the kernel. */
+bool pending_internal(const struct engine_req *);
 void pending_interrupts(struct mount *);
 
 /* commit.c */
@@ -286,6 +290,20 @@ void lock_released(struct mount *, struct handle *, bool flock_release,
 void lock_interrupts(struct mount *);
 void lock_session_lost(struct mount *, uint64_t session);
 void lock_tick(struct mount *, uint64_t now_ns);
+
+/* Removes a node whose holder is gone; tried until answered. */
+void lock_reap(struct mount *, uint64_t node);
+
+/* life.c */
+bool life_is(struct mount *, uint64_t ino, enum life_kind);
+bool life_at_once(struct mount *, uint64_t dir);
+bool life_held(struct mount *, const struct handle *);
+void life_begin(struct mount *, uint64_t ino, pid_t process,
+    bool explicit_kind);
+void life_released(struct mount *, struct handle *);
+void life_session_ready(struct mount *);
+/* True: it is a ttl file, and *ret_err is what its refresh came to. */
+bool life_refresh(struct mount *, uint64_t ino, int *ret_err);
 
 /* dotgov.c */
 bool dotgov_is(uint64_t ino);

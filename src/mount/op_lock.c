@@ -42,7 +42,7 @@ struct lock_wait {
 /* Something to free, until the machine has done it. */
 struct unlock {
 	struct mount *mount;
-	enum command_kind kind; /* unlock or lock_cancel */
+	enum command_kind kind; /* unlock, lock_cancel, reap */
 	uint64_t session;	/* whose locks; they end with it */
 	uint64_t node, expect;
 	uint32_t flags;
@@ -454,6 +454,13 @@ lock_released(struct mount *m, struct handle *h, bool flock_release,
 		unlock_new(m, COMMAND_unlock, node, UNLOCK_HANDLE, &spec);
 	if (h->has_flock || flock_release || h->has_ranges)
 		lock_tick(m, clock_now_ns());
+}
+
+void
+lock_reap(struct mount *m, uint64_t node)
+{
+	unlock_new(m, COMMAND_reap, node, 0, NULL);
+	lock_tick(m, clock_now_ns());
 }
 
 static void

@@ -15,6 +15,10 @@
 
 static bool lookup_early(struct mount *, struct store_txn *, uint64_t dir,
     struct slice name, struct attr *ret);
+#define FUSE_SET_ATTR_TIMES \
+	(FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME | \
+	    FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW)
+
 static void finish_setattr(struct pending *, const struct outcome *);
 static void setattr_draft(struct mount *, fuse_req_t, struct handle *,
     uint64_t ino, uint64_t size);
@@ -375,6 +379,14 @@ op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int set,
 	}
 	if (setattr_times_of_draft(m, req, ino, st, set))
 		return;
+	if ((set & ~FUSE_SET_ATTR_TIMES) == 0 &&
+	    life_refresh(m, node_of(m, ino), &err)) {
+		if (err != 0)
+			reply_errno(req, err);
+		else
+			reply_attr(m, req, ino);
+		return;
+	}
 	p = pending_new(m, req, COMMAND_setattr, finish_setattr);
 	p->ino = ino;
 	p->ereq.command.node = node_of(m, ino);

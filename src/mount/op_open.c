@@ -218,7 +218,7 @@ op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
 		return;
 	}
 	if ((fi->flags & O_EXCL) == 0 &&
-	    (fi->flags & O_ACCMODE) != O_RDONLY) {
+	    (fi->flags & O_ACCMODE) != O_RDONLY && !life_at_once(m, dir)) {
 		create_unborn(m, req, dir, name, mode, fi);
 		return;
 	}
@@ -251,6 +251,7 @@ finish_create(struct pending *p, const struct outcome *outcome)
 		if (h != NULL) {
 			h->creator = true;
 			reply_created(m, req, h, &fi);
+			life_begin(m, ino, caller_process(p->tid), false);
 		}
 	} else if (err == 0) {
 		create_existing(m, req, dir, name, &attr, &fi);
@@ -346,5 +347,7 @@ op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	lock_released(m, h, fi->flock_release, fi->lock_owner);
+	if (m->lives != NULL)
+		life_released(m, h);
 	commit_released(m, h);
 }

@@ -9,6 +9,8 @@
 #include "base/metric.h"
 #include "mount/mount_internal.h"
 
+#define TTL_ATTR_TIMEOUT 0.5
+
 static struct timespec
 timespec_of(uint64_t ns)
 {
@@ -44,6 +46,9 @@ reply_attr_timeout(struct mount *m, uint64_t ino)
 {
 	struct knode *node = kview_find(m->kview, ino);
 
+	/* Refreshes of a ttl file reach us beside the log, within 1 s. */
+	if (life_is(m, ino, LIFE_TTL))
+		return TTL_ATTR_TIMEOUT;
 	if (node == NULL)
 		return FOR_EVER;
 	if (node->n_dirty > 0 || node->unborn ||
@@ -52,16 +57,30 @@ reply_attr_timeout(struct mount *m, uint64_t ino)
 	return FOR_EVER;
 }
 
+/* A refreshed file's time is soft state, outside the tree. */
+static struct attr
+shown(struct mount *m, const struct attr *attr)
+{
+	struct attr a = *attr;
+	uint64_t at = engine_refreshed_ns(m->conf.engine, attr->ino);
+
+	if (at > a.mtime_ns)
+		a.mtime_ns = at;
+	return a;
+}
+
 void
 reply_entry_of(struct mount *m, const struct attr *attr,
     struct fuse_entry_param *ret)
 {
+	struct attr now = shown(m, attr);
+
 	memset(ret, 0, sizeof *ret);
 	ret->ino = attr->ino;
 	ret->generation = 0; /* inode numbers are never reused */
 	ret->entry_timeout = FOR_EVER;
 	ret->attr_timeout = reply_attr_timeout(m, attr->ino);
-	reply_stat(attr, &ret->attr);
+	reply_stat(&now, &ret->attr);
 }
 
 void
@@ -96,6 +115,7 @@ reply_attr(struct mount *m, fuse_req_t req, uint64_t ino)
 		reply_errno(req, -ENOENT);
 		return;
 	}
+	attr = shown(m, &attr);
 	reply_stat(&attr, &st);
 	fuse_reply_attr(req, &st, reply_attr_timeout(m, ino));
 }

@@ -45,6 +45,15 @@ pending_name(struct pending *p, const char *name, const char *name2)
 	}
 }
 
+bool
+pending_internal(const struct engine_req *ereq)
+{
+	const struct pending *p = (const struct pending *)
+	    ((const char *)ereq - offsetof(struct pending, ereq));
+
+	return p->req == NULL && p->handle == NULL;
+}
+
 void
 pending_free(struct pending *p)
 {

@@ -134,6 +134,8 @@ bool tree_lock_touches(const struct tree_lock *, const struct tree_lock *);
 /* Next of a node's after `ordinal` (0: first); holders and waiters alike. */
 bool tree_lock_next(struct store_txn *, uint64_t node, uint64_t ordinal,
     struct tree_lock *ret);
+/* The token of the newest grant on a node; 0: never any. */
+uint64_t tree_lock_token(struct store_txn *, uint64_t node);
 /* Next node that has any lock, after `node`. */
 bool tree_lock_node_next(struct store_txn *, uint64_t node, uint64_t *ret);
 /* Next holder, waiter, holder with delay_ms of the whole tree, after (node,

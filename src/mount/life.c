@@ -1,0 +1,308 @@
+/*
+ * life.c: files that live as long as what they stand for.
+ *
+ * The machine keeps what a file's lifetime is and removes what its session or
+ * its ttl no longer carries.  What only this host can see is watched here: the
+ * last close of the handle that made an `open` file, the death of the process
+ * that made a `process` file.  When the session was lost and the holder still
+ * lives, its file comes back under the next session (CONTRACT T8).
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "mount/mount_internal.h"
+#include "tree/tree.h"
+
+struct life {
+	struct mount *mount;
+	struct handle *handle; /* of `open`: its RELEASE is the end; else NULL */
+	struct knode *node;    /* pinned by n_handles while we have it */
+	enum life_kind kind;
+	bool explicit_kind;    /* by setxattr, not by its directory */
+	bool over;	       /* its holder is gone: reap until answered */
+	bool polling;
+	int pidfd;	       /* of `process`; -1 */
+	uv_poll_t poll;
+	/* What brings it back. */
+	uint64_t dir;
+	char name[LIMIT_NAME + 1];
+	struct life *prev, *next;
+};
+
+static void end(struct life *);
+static void forget(struct life *);
+static void on_pidfd(uv_poll_t *, int status, int events);
+static void bring_back(struct life *);
+static void returned(struct pending *, const struct outcome *);
+
+static bool
+tree_life_of(struct mount *m, uint64_t ino, struct tree_life *ret)
+{
+	struct store_txn *t = mount_view(m);
+	bool found = tree_life_get(t, ino, ret);
+
+	store_abort(t);
+	return found && ret->kind != LIFE_FOREVER;
+}
+
+bool
+life_is(struct mount *m, uint64_t ino, enum life_kind kind)
+{
+	struct tree_life life;
+
+	return tree_life_of(m, ino, &life) && life.kind == kind;
+}
+
+/* Files made there stand for something that is there now: no unborn ones. */
+bool
+life_at_once(struct mount *m, uint64_t dir)
+{
+	struct tree_life life;
+
+	return tree_life_of(m, dir, &life) &&
+	    (life.kind == LIFE_OPEN || life.kind == LIFE_PROCESS);
+}
+
+static struct life *
+life_find(struct mount *m, const struct knode *node)
+{
+	struct life *l;
+
+	DL_FOREACH (m->lives, l)
+		if (l->node == node)
+			return l;
+	return NULL;
+}
+
+/* Every flush with new data commits what stands for its holder. */
+bool
+life_held(struct mount *m, const struct handle *h)
+{
+	return m->lives != NULL && life_find(m, h->node) != NULL;
+}
+
+static struct handle *
+holder_of(struct knode *node, pid_t process)
+{
+	struct handle *h, *any = NULL;
+
+	DL_FOREACH (node->handles, h) {
+		if (h->creator)
+			return h;
+		if (h->writes && (any == NULL || h->opener == process))
+			any = h;
+	}
+	return any;
+}
+
+/*
+ * A node has got its lifetime: by being made in a directory that says so, or by
+ * setxattr.  Its holder is watched from now on.
+ */
+void
+life_begin(struct mount *m, uint64_t ino, pid_t process, bool explicit_kind)
+{
+	struct knode *node = kview_find(m->kview, ino);
+	struct tree_life tl;
+	struct store_txn *t;
+	struct life *l;
+
+	if (node == NULL || life_find(m, node) != NULL ||
+	    !tree_life_of(m, node_of(m, ino), &tl) ||
+	    (tl.kind != LIFE_OPEN && tl.kind != LIFE_PROCESS))
+		return;
+	l = calloc(1, sizeof *l);
+	assert(l != NULL);
+	l->mount = m;
+	l->kind = tl.kind;
+	l->node = node;
+	l->explicit_kind = explicit_kind;
+	l->pidfd = -1;
+	node->n_handles++;
+	DL_APPEND(m->lives, l);
+	t = mount_view(m);
+	kview_name_of(m->kview, t, ino, &l->dir, l->name);
+	store_abort(t);
+	if (l->kind == LIFE_OPEN) {
+		l->handle = holder_of(node, process);
+		if (l->handle == NULL)
+			end(l); /* nobody has it open */
+		return;
+	}
+	l->pidfd = (int)syscall(SYS_pidfd_open, process, 0);
+	if (l->pidfd < 0) {
+		end(l); /* gone already */
+		return;
+	}
+	uv_poll_init(m->conf.loop, &l->poll, l->pidfd);
+	l->poll.data = l;
+	l->polling = true;
+	uv_poll_start(&l->poll, UV_READABLE, on_pidfd);
+}
+
+static void
+on_pidfd(uv_poll_t *poll, int status, int events)
+{
+	end(poll->data);
+}
+
+/* The last close of a handle. */
+void
+life_released(struct mount *m, struct handle *h)
+{
+	struct life *l, *next;
+
+	DL_FOREACH_SAFE (m->lives, l, next)
+		if (l->handle == h)
+			end(l);
+}
+
+/* The holder is gone, so the file goes. */
+static void
+end(struct life *l)
+{
+	struct mount *m = l->mount;
+
+	lock_reap(m, node_of(m, l->node->ino));
+	forget(l);
+}
+
+static void
+on_poll_closed(uv_handle_t *handle)
+{
+	struct life *l = handle->data;
+
+	close(l->pidfd);
+	free(l);
+}
+
+static void
+forget(struct life *l)
+{
+	struct mount *m = l->mount;
+	struct knode *node = l->node;
+
+	DL_DELETE(m->lives, l);
+	l->handle = NULL;
+	if (--node->n_handles == 0) {
+		version_drop(node->version);
+		node->version = NULL;
+	}
+	kview_release(m->kview, node);
+	if (l->polling)
+		uv_close((uv_handle_t *)&l->poll, on_poll_closed);
+	else
+		free(l);
+}
+
+/* A new session: what the old one took with it, and still has its holder. */
+void
+life_session_ready(struct mount *m)
+{
+	struct life *l, *next;
+	struct store_txn *t;
+	struct attr attr;
+	bool there;
+
+	DL_FOREACH_SAFE (m->lives, l, next) {
+		t = mount_view(m);
+		there = tree_node_get(t, node_of(m, l->node->ino), &attr);
+		store_abort(t);
+		if (!there)
+			bring_back(l);
+	}
+}
+
+static void
+bring_back(struct life *l)
+{
+	struct mount *m = l->mount;
+	struct knode *node = l->node;
+	struct pending *p = pending_new(m, NULL, COMMAND_birth, returned);
+	struct command *c = &p->ereq.command;
+	struct version *v = node->version;
+	struct credentials cred = {.uid = node->attr.uid,
+	    .gid = node->attr.gid};
+
+	p->parent = c->dir = l->dir;
+	p->ino = node->ino;
+	pending_name(p, l->name, NULL);
+	c->ino = session_new_ino(m->conf.session);
+	c->mode = node->attr.mode;
+	c->flags = BIRTH_OWNER;
+	c->uid = node->attr.uid;
+	c->gid = node->attr.gid;
+	if (v != NULL)
+		buf_raw(&p->data, v->bytes, v->size);
+	c->data = buf_slice(&p->data);
+	log_info("mount: %s: made again under the new session", l->name);
+	pending_submit(p, &cred);
+}
+
+static void
+set_kind(struct mount *m, uint64_t node, enum life_kind kind,
+    const struct credentials *cred);
+
+static void
+returned(struct pending *p, const struct outcome *outcome)
+{
+	struct mount *m = p->mount;
+	struct knode *node = kview_find(m->kview, p->ino);
+	struct life *l = node == NULL ? NULL : life_find(m, node);
+	struct credentials cred = {.uid = p->ereq.command.uid,
+	    .gid = p->ereq.command.gid};
+
+	if (outcome->err == 0 && l != NULL) {
+		node->alias = outcome->ino;
+		if (l->explicit_kind)
+			set_kind(m, outcome->ino, l->kind, &cred);
+	} else if (outcome->err == 0) {
+		lock_reap(m, outcome->ino); /* its holder went meanwhile */
+	} else {
+		log_warn("mount: %s: not made again: %s", p->name,
+		    strerror(-outcome->err));
+	}
+	pending_free(p);
+}
+
+static void
+kind_set(struct pending *p, const struct outcome *outcome)
+{
+	pending_free(p);
+}
+
+static void
+set_kind(struct mount *m, uint64_t node, enum life_kind kind,
+    const struct credentials *cred)
+{
+	struct pending *p = pending_new(m, NULL, COMMAND_setxattr, kind_set);
+
+	pending_name(p, "gov.lifetime", NULL);
+	buf_raw(&p->data, kind == LIFE_OPEN ? "open" : "process",
+	    kind == LIFE_OPEN ? 4 : 7);
+	p->ereq.command.node = node;
+	p->ereq.command.data = buf_slice(&p->data);
+	pending_submit(p, cred);
+}
+
+/*
+ * A ttl file is refreshed by whatever says that its writer lives: soft state
+ * at the leader, no commit, no event (CONTRACT T6).
+ */
+bool
+life_refresh(struct mount *m, uint64_t ino, int *ret_err)
+{
+	if (!life_is(m, ino, LIFE_TTL))
+		return false;
+	*ret_err = session_refresh(m->conf.session, ino);
+	return true;
+}
