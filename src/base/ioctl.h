@@ -13,4 +13,7 @@
 /* The version this handle shows: what it pinned, or committed last. */
 #define GOVFS_IOC_VERSION _IOR('g', 2, uint64_t)
 
+/* ns for which the locks taken through this handle surely last; EIO: lost. */
+#define GOVFS_IOC_LEASE _IOR('g', 3, uint64_t)
+
 #endif

@@ -14,8 +14,8 @@
 #include <string.h>
 
 static const struct cmd *const cmds[] = {
-	&cmd_cat, &cmd_debug, &cmd_init, &cmd_put, &cmd_status, &cmd_sync,
-	&cmd_watch, &cmd_why,
+	&cmd_cat, &cmd_debug, &cmd_elect, &cmd_init, &cmd_lock, &cmd_put,
+	&cmd_status, &cmd_sync, &cmd_ttl, &cmd_watch, &cmd_why,
 };
 #define N_CMDS (sizeof(cmds) / sizeof(cmds[0]))
 

@@ -50,8 +50,8 @@ struct cmd {
 	int (*run)(const struct gov_args *); /* returns EXIT_* */
 };
 
-extern const struct cmd cmd_cat, cmd_debug, cmd_init, cmd_put, cmd_status,
-    cmd_sync, cmd_watch, cmd_why;
+extern const struct cmd cmd_cat, cmd_debug, cmd_elect, cmd_init, cmd_lock,
+    cmd_put, cmd_status, cmd_sync, cmd_ttl, cmd_watch, cmd_why;
 
 /* "gov: ..." on stderr; returns EXIT_FAILED, to be returned. */
 int gov_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "base/clock.h"
 #include "base/ioctl.h"
 #include "mount/mount_internal.h"
 #include "tree/tree.h"
@@ -295,6 +296,20 @@ version_of(struct mount *m, const struct handle *h)
 	return rev;
 }
 
+static void
+ioctl_lease(struct mount *m, fuse_req_t req, const struct handle *h)
+{
+	uint64_t until = session_deadline_ns(m->conf.session);
+	uint64_t now = clock_now_ns(), left = until > now ? until - now : 0;
+
+	if (h->lock_session == 0)
+		reply_errno(req, -ENOLCK);
+	else if (lock_lost(m, h) || left == 0)
+		reply_errno(req, -EIO);
+	else
+		fuse_reply_ioctl(req, 0, &left, sizeof left);
+}
+
 void
 op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
     struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
@@ -311,6 +326,8 @@ op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 		h->expects = true;
 		h->expect_rev = value;
 		fuse_reply_ioctl(req, 0, NULL, 0);
+	} else if (cmd == GOVFS_IOC_LEASE && out_size >= sizeof value) {
+		ioctl_lease(m, req, h);
 	} else if (cmd == GOVFS_IOC_VERSION && out_size >= sizeof value) {
 		value = version_of(m, h);
 		fuse_reply_ioctl(req, 0, &value, sizeof value);

@@ -1,0 +1,287 @@
+/*
+ * cmd_lock.c: run a command under a lock of the cluster.
+ *
+ *	gov lock PATH -- CMD...		one holder of PATH at a time
+ *	gov elect NAME -- CMD...	the same, under locks/elect/
+ *
+ * The daemon knows how long its session surely lasts.  When it can no longer
+ * be renewed the command is ended before anybody else can hold the lock: the
+ * steps of --kill begin so early that the last one comes in time.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/ioctl.h"
+#include "gov/gov.h"
+
+/* How often the rest of the session is looked at. */
+#define LOOK_MS 100
+#define STEPS_MAX 8
+#define KILL_DEFAULT "TERM,2s,KILL"
+
+enum { OPTION_KILL, OPTION_WAIT, OPTION_NOBLOCK, OPTION_MOUNT };
+
+static int lock_run(const struct gov_args *);
+static int elect_run(const struct gov_args *);
+
+#define LOCK_OPTIONS \
+	[OPTION_KILL] = {'k', "kill", "STEPS", \
+	    "signals and waits that end CMD if the lock is lost; " \
+	    "default: " KILL_DEFAULT}, \
+	[OPTION_WAIT] = {'w', "wait", "SECONDS", \
+	    "give up after so long: exit 4"}, \
+	[OPTION_NOBLOCK] = {'n', "nonblock", NULL, \
+	    "give up at once if somebody has it: exit 4"}
+
+const struct cmd cmd_lock = {
+	.name = "lock",
+	.args = "PATH -- CMD [ARG...]",
+	.help = "run a command while holding a lock of the cluster",
+	.min_args = 2,
+	.max_args = -1,
+	.options = {LOCK_OPTIONS},
+	.run = lock_run,
+};
+
+const struct cmd cmd_elect = {
+	.name = "elect",
+	.args = "NAME -- CMD [ARG...]",
+	.help = "run a command on one host of the cluster at a time",
+	.min_args = 2,
+	.max_args = -1,
+	.options = {
+		LOCK_OPTIONS,
+		[OPTION_MOUNT] = {'m', "mount", "DIR",
+		    "where the cluster is mounted; default: " GOV_MOUNT_DEFAULT},
+	},
+	.run = elect_run,
+};
+
+/* What ends the command: signals, each after so long a wait. */
+struct steps {
+	unsigned n;
+	int total_ms; /* of all waits */
+	struct {
+		int signal;
+		uint64_t after_ms; /* since the first */
+	} step[STEPS_MAX];
+};
+
+static int
+signal_number(const char *name)
+{
+	static const struct { const char *name; int number; } known[] = {
+	    {"TERM", SIGTERM}, {"KILL", SIGKILL}, {"INT", SIGINT},
+	    {"HUP", SIGHUP}, {"QUIT", SIGQUIT}, {"USR1", SIGUSR1},
+	    {"USR2", SIGUSR2},
+	};
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (strcmp(known[i].name, name) == 0)
+			return known[i].number;
+	return 0;
+}
+
+/* "2s" or "500ms" in milliseconds; -1: neither. */
+static int
+wait_ms(const char *text)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (end == text || value < 0 || value > 3600)
+		return -1;
+	if (strcmp(end, "ms") == 0)
+		return (int)value;
+	return strcmp(end, "s") == 0 ? (int)(value * 1000) : -1;
+}
+
+static bool
+parse_steps(const char *text, struct steps *ret)
+{
+	char copy[256], *word, *rest = copy;
+	int number, ms;
+
+	if (strlen(text) >= sizeof copy)
+		return false;
+	strcpy(copy, text);
+	while ((word = strsep(&rest, ",")) != NULL) {
+		number = signal_number(word);
+		ms = wait_ms(word);
+		if (number != 0 && ret->n < STEPS_MAX) {
+			ret->step[ret->n].signal = number;
+			ret->step[ret->n++].after_ms =
+			    (uint64_t)ret->total_ms;
+		} else if (ms >= 0) {
+			ret->total_ms += ms;
+		} else {
+			return false;
+		}
+	}
+	return ret->n > 0;
+}
+
+static void
+on_alarm(int number)
+{
+}
+
+/* 0, EXIT_CONFLICT if somebody has it, EXIT_FAILED. */
+static int
+take(int fd, const char *path, const struct gov_args *args)
+{
+	struct sigaction action = {.sa_handler = on_alarm};
+	const char *seconds = args->value[OPTION_WAIT];
+	int how = LOCK_EX, err;
+
+	if (args->value[OPTION_NOBLOCK] != NULL)
+		how |= LOCK_NB;
+	if (seconds != NULL) {
+		sigaction(SIGALRM, &action, NULL);
+		alarm((unsigned)atoi(seconds) + (atoi(seconds) == 0));
+	}
+	err = flock(fd, how) == 0 ? 0 : errno;
+	alarm(0);
+	if (err == EWOULDBLOCK || err == EINTR) {
+		fprintf(stderr, "gov: %s: somebody has the lock\n", path);
+		return EXIT_CONFLICT;
+	}
+	return err == 0 ? 0 : gov_fail_errno(path, -err);
+}
+
+/* Milliseconds that the lock surely lasts; 0: lost, or the daemon is gone. */
+static int
+left_ms(int fd)
+{
+	uint64_t ns;
+
+	if (ioctl(fd, GOVFS_IOC_LEASE, &ns) != 0)
+		return 0;
+	return ns / 1000000 > 3600000 ? 3600000 : (int)(ns / 1000000);
+}
+
+/* Waits for the command, or for the moment to end it. */
+static int
+watch(int fd, pid_t pid, const struct steps *steps, bool *ret_lost)
+{
+	struct pollfd p = {
+	    .fd = (int)syscall(SYS_pidfd_open, pid, 0),
+	    .events = POLLIN,
+	};
+	unsigned next = 0;
+	uint64_t begun_ns = 0, now;
+	int status, left;
+
+	while (poll(&p, 1, LOOK_MS) <= 0) {
+		now = clock_now_ns();
+		left = left_ms(fd);
+		if (begun_ns == 0 && left <= steps->total_ms + LOOK_MS) {
+			fprintf(stderr, "gov: the lock is being lost (%d ms "
+				"left), ending the command\n", left);
+			begun_ns = now;
+			*ret_lost = true;
+		}
+		while (begun_ns != 0 && next < steps->n &&
+		    (left == 0 || now - begun_ns >=
+			steps->step[next].after_ms * NS_PER_MS))
+			kill(-pid, steps->step[next++].signal);
+	}
+	close(p.fd);
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status)
+				 : 128 + WTERMSIG(status);
+}
+
+static pid_t
+spawn(int fd, char **argv)
+{
+	char token[24] = "";
+	ssize_t n = fgetxattr(fd, "gov.token", token, sizeof token - 1);
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	if (n > 0)
+		setenv("GOV_TOKEN", token, 1);
+	setpgid(0, 0); /* the steps are for its children, too */
+	close(fd);
+	execvp(argv[0], argv);
+	fprintf(stderr, "gov: %s: %s\n", argv[0], strerror(errno));
+	_exit(127);
+}
+
+static pid_t child;
+
+static void
+pass_on(int number)
+{
+	if (child > 0)
+		kill(-child, number);
+}
+
+static int
+run_locked(const char *path, const struct gov_args *args)
+{
+	struct sigaction action = {.sa_handler = pass_on};
+	struct steps steps = {0};
+	const char *how = args->value[OPTION_KILL];
+	bool lost = false;
+	int fd, code;
+
+	if (!parse_steps(how != NULL ? how : KILL_DEFAULT, &steps))
+		return gov_usage("--kill=%s: signals and waits, as in %s", how,
+		    KILL_DEFAULT);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return gov_fail_errno(path, -errno);
+	code = take(fd, path, args);
+	if (code != 0)
+		return code;
+	child = spawn(fd, args->argv + 1);
+	if (child < 0)
+		return gov_fail("fork: %s", strerror(errno));
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+	code = watch(fd, child, &steps, &lost);
+	close(fd);
+	return lost ? EXIT_FAILED : code;
+}
+
+static int
+lock_run(const struct gov_args *args)
+{
+	return run_locked(args->argv[0], args);
+}
+
+static int
+elect_run(const struct gov_args *args)
+{
+	const char *mount = args->value[OPTION_MOUNT];
+	char path[4200];
+
+	if (strchr(args->argv[0], '/') != NULL)
+		return gov_usage("elect: a name, not a path");
+	if (mount == NULL)
+		mount = GOV_MOUNT_DEFAULT;
+	snprintf(path, sizeof path, "%s/locks/elect", mount);
+	if (mkdir(path, 0755) != 0 && errno != EEXIST)
+		return gov_fail_errno(path, -errno);
+	snprintf(path, sizeof path, "%s/locks/elect/%s", mount, args->argv[0]);
+	return run_locked(path, args);
+}

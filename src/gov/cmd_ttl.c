@@ -1,0 +1,48 @@
+/*
+ * cmd_ttl.c: how long files live without a sign of life.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "gov/gov.h"
+
+static int ttl_run(const struct gov_args *);
+
+const struct cmd cmd_ttl = {
+	.name = "ttl",
+	.args = "PATH [DURATION]",
+	.help = "set or show how long a file, or those made in a directory, "
+		"live unrefreshed",
+	.min_args = 1,
+	.max_args = 2,
+	.run = ttl_run,
+};
+
+static int
+ttl_run(const struct gov_args *args)
+{
+	const char *path = args->argv[0];
+	char value[280];
+	ssize_t n;
+
+	if (args->argc == 2) {
+		snprintf(value, sizeof value, "ttl=%s", args->argv[1]);
+		if (setxattr(path, "gov.lifetime", value, strlen(value), 0) !=
+			0)
+			return gov_fail_errno(path, -errno);
+	}
+	n = getxattr(path, "gov.lifetime", value, sizeof value - 1);
+	if (n < 0)
+		return gov_fail_errno(path, -errno);
+	value[n] = '\0';
+	if (args->json)
+		gov_print_json(json_pack("{s:s,s:s}", "path", path,
+		    "lifetime", value));
+	else
+		printf("%s\n", value);
+	return EXIT_OK;
+}
