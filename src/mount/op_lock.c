@@ -257,7 +257,10 @@ locked(struct pending *p, const struct outcome *outcome)
 	uint64_t seq = c->stamp.seq, session = c->stamp.session;
 
 	h->n_locking--;
-	if (outcome->err == 0 && outcome->value != 0) {
+	if (outcome->err == -ESTALE && node_of(m, h->ino) != c->node) {
+		/* Its birth, a moment ago, became a write to another's file. */
+		lock(m, req, h, c->flags, &c->lock);
+	} else if (outcome->err == 0 && outcome->value != 0) {
 		granted(m, req, h, c->node, is_flock, seq);
 	} else if (outcome->err == 0) {
 		w = calloc(1, sizeof *w);

@@ -303,6 +303,15 @@ op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 static void
 finish_xattr(struct pending *p, const struct outcome *outcome)
 {
+	struct mount *m = p->mount;
+	struct command *c = &p->ereq.command;
+
+	if (outcome->err == -ENOENT && node_of(m, p->ino) != c->node) {
+		/* Its birth, a moment ago, became a write to another's file. */
+		c->node = node_of(m, p->ino);
+		pending_submit(p, NULL);
+		return;
+	}
 	reply_errno(p->req, outcome->err);
 	if (outcome->err == 0 && p->ereq.command.kind == COMMAND_setxattr &&
 	    strcmp(p->name, "gov.lifetime") == 0)
