@@ -30,7 +30,7 @@ static void sessions_read(struct lease *, struct store_txn *);
 static void delays_read(struct lease *, struct store_txn *);
 static struct lease_delay *delay_find(struct lease *, uint64_t, uint64_t);
 static void node_read(struct group *, struct store_txn *, uint64_t node);
-static void node_arm(struct group *, uint64_t node, uint32_t ttl_ms);
+static void node_arm(struct group *, uint64_t node, uint64_t ttl_ms);
 static void note(struct lease *, uint64_t node);
 static void collect_sessions(struct lease *, struct batch *);
 static void collect_delays(struct lease *, struct batch *);
@@ -166,9 +166,10 @@ lease_applied(struct group *g, const struct command *c,
 		note(l, ch->node);
 		note(l, ch->node2);
 	}
-	if (c->kind != COMMAND_expire || out->err == 0 ||
+	if (c->kind != COMMAND_expire ||
 	    (n = lease_node_find(l, c->node)) == NULL || !n->proposed)
 		return;
+	/* If it is gone, its change says so; else it was not to be. */
 	n->proposed = false;
 	n->expiry_ns = lease_clock(g) + AGAIN_MS * NS_PER_MS;
 	lease_heap_put(l, n);
@@ -304,7 +305,7 @@ node_read(struct group *g, struct store_txn *txn, uint64_t node)
 }
 
 static void
-node_arm(struct group *g, uint64_t node, uint32_t ttl_ms)
+node_arm(struct group *g, uint64_t node, uint64_t ttl_ms)
 {
 	struct lease *l = &g->lease;
 	struct lease_node *n = lease_node_add(l, node);

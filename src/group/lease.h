@@ -88,7 +88,8 @@ struct lease {
 	struct renewal_list sent;	/* own, to the leader */
 	struct renewal_list arrived;	/* at us, the leader */
 	struct renewal_list confirming; /* ... and asked whether we lead */
-	unsigned n_theirs;		/* of the last two */
+	struct renewal_list answered;	/* own, to be told at the turn's end */
+	unsigned n_theirs;		/* of arrived and confirming */
 	uint64_t last_id;
 	struct group_read *confirm;	/* the question, or NULL */
 	uint64_t asked_ns;		/* lease clock at its begin */

@@ -60,6 +60,7 @@ renew_init(struct group *g)
 	TAILQ_INIT(&g->lease.sent);
 	TAILQ_INIT(&g->lease.arrived);
 	TAILQ_INIT(&g->lease.confirming);
+	TAILQ_INIT(&g->lease.answered);
 }
 
 void
@@ -67,7 +68,7 @@ renew_fini(struct group *g)
 {
 	struct lease *l = &g->lease;
 	struct renewal_list *lists[] = {&l->fresh, &l->sent, &l->arrived,
-	    &l->confirming};
+	    &l->confirming, &l->answered};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
 		while (!TAILQ_EMPTY(lists[i]))
@@ -146,27 +147,36 @@ answer(struct group *g, struct member *m, uint64_t id, int err)
 static void
 end(struct group *g, struct group_renewal *r, int err)
 {
-	void *cookie = r->cookie;
-	struct member *from = r->from;
-	uint64_t id = r->id;
-
-	renewal_free(g, r);
-	if (from != NULL)
-		answer(g, from, id, err);
-	else
-		g->ops->renewed(g->ops_arg, cookie, err);
+	if (r->from != NULL) {
+		answer(g, r->from, r->id, err);
+		renewal_free(g, r);
+		return;
+	}
+	r->err = err;
+	move(r, &g->lease.answered);
+	group_wake(g);
 }
 
-/* Those in it now: an answer may bring the next. */
+static void
+tell_answers(struct group *g)
+{
+	struct group_renewal *r;
+
+	while ((r = TAILQ_FIRST(&g->lease.answered)) != NULL) {
+		void *cookie = r->cookie;
+		int err = r->err;
+
+		renewal_free(g, r);
+		g->ops->renewed(g->ops_arg, cookie, err);
+	}
+}
+
 static void
 end_all(struct group *g, struct renewal_list *list, int err)
 {
-	struct renewal_list now = TAILQ_HEAD_INITIALIZER(now);
 	struct group_renewal *r;
 
 	while ((r = TAILQ_FIRST(list)) != NULL)
-		move(r, &now);
-	while ((r = TAILQ_FIRST(&now)) != NULL)
 		end(g, r, err);
 }
 
@@ -177,12 +187,9 @@ renew_turn(struct group *g)
 {
 	struct lease *l = &g->lease;
 	struct member *leader = group_leader(g);
-	struct renewal_list now = TAILQ_HEAD_INITIALIZER(now);
 	struct group_renewal *r;
 
-	while ((r = TAILQ_FIRST(&l->fresh)) != NULL)
-		move(r, &now);
-	while ((r = TAILQ_FIRST(&now)) != NULL) {
+	while ((r = TAILQ_FIRST(&l->fresh)) != NULL) {
 		if (l->term != 0) {
 			move(r, &l->arrived);
 			r->err = arrive(g, r, NULL);
@@ -195,6 +202,7 @@ renew_turn(struct group *g)
 	}
 	ask(g);
 	renew_tell(g);
+	tell_answers(g);
 }
 
 static int
@@ -262,6 +270,7 @@ renew_fail(struct group *g)
 	end_all(g, &l->sent, -EROFS);
 	end_all(g, &l->arrived, -EROFS);
 	end_all(g, &l->confirming, -EROFS);
+	tell_answers(g);
 }
 
 /* ---- at the leader ---- */
@@ -318,7 +327,6 @@ void
 renew_confirmed(struct group *g, int err)
 {
 	struct lease *l = &g->lease;
-	struct renewal_list now = TAILQ_HEAD_INITIALIZER(now);
 	struct group_renewal *r;
 
 	l->confirm = NULL;
@@ -329,8 +337,6 @@ renew_confirmed(struct group *g, int err)
 	if (err == 0)
 		l->confirmed_ns = l->asked_ns;
 	while ((r = TAILQ_FIRST(&l->confirming)) != NULL)
-		move(r, &now);
-	while ((r = TAILQ_FIRST(&now)) != NULL)
 		end(g, r, err != 0 ? -EAGAIN : verdict(g, r));
 	group_wake(g);
 }

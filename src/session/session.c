@@ -150,6 +150,8 @@ close_done(struct engine_req *req, const struct outcome *outcome)
 		gone(s);
 		return;
 	}
+	if (outcome->err == 0 && s->ready && req->command.stamp.session == s->id)
+		forget(s); /* ended, not lost */
 	s->stop_ns = clock_now_ns();
 	session_wake(s);
 }
