@@ -135,3 +135,7 @@ tests_scenario_interrupted_SOURCES = tests/scenario/interrupted.c
 check_PROGRAMS += tests/unit/locks.t
 tests_unit_locks_t_SOURCES = tests/unit/locks.c
 tests_unit_locks_t_LDADD = $(COMMON_LIBS)
+
+check_PROGRAMS += tests/unit/lives.t
+tests_unit_lives_t_SOURCES = tests/unit/lives.c
+tests_unit_lives_t_LDADD = $(COMMON_LIBS)

@@ -31,6 +31,9 @@
  * about a node's locks looks at all of them. */
 #define LIMIT_NODE_LOCKS 1024
 #define LIMIT_LOCKS 65536
+/* gov.lifetime ttl=: below, the leader would do little else; above, forever. */
+#define LIMIT_TTL_MIN_MS 100
+#define LIMIT_TTL_MAX_MS UINT64_C(31536000000)
 /* gov.lock_delay: longer is an outage of its own. */
 #define LIMIT_LOCK_DELAY_MS 60000
 /* Waiters visited in search of a cycle: EDEADLK is a favour, not a promise,

@@ -240,6 +240,8 @@ encode_fields(struct buf *b, const struct command *c)
 		buf_slice32(b, c->data);
 	if (fields & F_LOCKING)
 		encode_lock(b, &c->lock);
+	if (fields & F_TOKEN)
+		buf_u64(b, c->token);
 }
 
 static void
@@ -281,6 +283,8 @@ decode_fields(struct reader *r, struct command *c)
 		c->data = reader_slice32(r, data_max(c->kind));
 	if (fields & F_LOCKING)
 		decode_lock(r, &c->lock);
+	if (fields & F_TOKEN)
+		c->token = reader_u64(r);
 }
 
 static void

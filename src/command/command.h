@@ -37,7 +37,8 @@ enum command_field {
 	F_TIMES = 1 << 11, /* atime_ns, mtime_ns */
 	F_EXPECT = 1 << 12, /* expect */
 	F_DATA = 1 << 13,  /* data */
-	F_LOCKING = 1 << 14,  /* lock */
+	F_LOCKING = 1 << 14, /* lock */
+	F_TOKEN = 1 << 15, /* token */
 };
 
 /* What flags may say; each command uses its own. */
@@ -125,6 +126,8 @@ struct command {
 	uint64_t expect;   /* content version the writer has read */
 	struct slice data; /* content, link target, xattr value */
 	struct lock_spec lock; /* lock, unlock; name: the holder's comm */
+	uint64_t token; /* not 0: refuse with ESTALE unless it is the newest of
+			 * the guard's lock; without gov.guard, the file's */
 };
 
 const char *command_name(enum command_kind); /* NULL: unknown */

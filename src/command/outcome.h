@@ -68,6 +68,8 @@ struct change {
 	struct attr dir_old, dir2_old;	 /* the parents before, for names */
 	uint64_t session, seq; /* GRANT: of the lock command that waited */
 	uint64_t token;	       /* GRANT: the fencing token */
+	bool aside; /* no system call at the proposer asked for it: it went
+		     * along with the command, and is news to his kernel too */
 	bool size_only_grew; /* CONTENT: the old bytes are a prefix of the new */
 	bool times_only;     /* ATTR: nothing but times changed */
 	bool atime_set, mtime_set; /* ATTR with times_only: which were given */

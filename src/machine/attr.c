@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "machine/life.h"
 #include "machine/machine.h"
 #include "machine/step.h"
 
@@ -22,6 +23,9 @@ static int set_mode(struct step *, const struct attr *old, struct attr *now);
 static int set_times(struct step *, const struct attr *old, struct attr *now);
 static bool same_owner(const struct attr *, const struct attr *);
 static int xattr_node(struct step *, struct attr *ret);
+static bool is_gov_name(struct slice name);
+static int gov_node(struct step *, const struct attr *);
+static bool gov_value_valid(const struct command *);
 static unsigned xattr_count(struct step *, uint64_t ino);
 
 void
@@ -156,6 +160,8 @@ attr_xattr_set(struct step *s)
 	int err;
 
 	err = xattr_node(s, &old);
+	if (err == 0 && slice_eq(c->name, slice_str("gov.lifetime")))
+		return life_set(s, &old);
 	if (err != 0)
 		return err;
 	exists = tree_xattr_get(s->txn, old.ino, c->name, &value);
@@ -172,7 +178,12 @@ attr_xattr_set(struct step *s)
 	if (!exists && xattr_count(s, old.ino) >= LIMIT_XATTRS)
 		return step_refuse(s, -ENOSPC,
 		    "the file has too many attributes");
+	if (!gov_value_valid(c))
+		return step_refuse(s, -EINVAL, "gov.guard is a path, "
+		    "gov.lock_delay a duration up to 60s");
 	tree_xattr_put(s->txn, old.ino, c->name, c->data);
+	if (!exists && slice_eq(c->name, slice_str("gov.guard")))
+		step_count_guard(s, old.ino, 1);
 	now = old;
 	attr_commit(s, &old, &now);
 	return 0;
@@ -187,10 +198,14 @@ attr_xattr_remove(struct step *s)
 	int err;
 
 	err = xattr_node(s, &old);
+	if (err == 0 && slice_eq(c->name, slice_str("gov.lifetime")))
+		return life_set(s, &old);
 	if (err != 0)
 		return err;
 	if (!tree_xattr_get(s->txn, old.ino, c->name, &value))
 		return step_refuse(s, -ENODATA, "the attribute is absent");
+	if (slice_eq(c->name, slice_str("gov.guard")))
+		step_count_guard(s, old.ino, -1);
 	tree_xattr_del(s->txn, old.ino, c->name);
 	now = old;
 	attr_commit(s, &old, &now);
@@ -207,6 +222,8 @@ xattr_node(struct step *s, struct attr *ret)
 
 	if (!tree_node_get(s->txn, c->node, ret))
 		return step_refuse(s, -ENOENT, "the file has been removed");
+	if (is_gov_name(c->name))
+		return gov_node(s, ret);
 	if (c->name.len < len || memcmp(c->name.ptr, user, len) != 0)
 		return step_refuse(s, -EOPNOTSUPP,
 		    "only attributes named user.* can be set");
@@ -223,6 +240,41 @@ xattr_node(struct step *s, struct attr *ret)
 		return step_refuse(s, -EACCES,
 		    "the file's mode doesn't allow writing");
 	return 0;
+}
+
+/* What can be set of those that govfs gives a meaning. */
+static bool
+is_gov_name(struct slice name)
+{
+	return slice_eq(name, slice_str("gov.lifetime")) ||
+	    slice_eq(name, slice_str("gov.guard")) ||
+	    slice_eq(name, slice_str("gov.lock_delay"));
+}
+
+static int
+gov_node(struct step *s, const struct attr *a)
+{
+	if (!S_ISREG(a->mode) && !S_ISDIR(a->mode))
+		return step_refuse(s, -EPERM,
+		    "only files and directories have attributes");
+	if (!step_owner(&s->c->stamp, a))
+		return step_refuse(s, -EPERM,
+		    "only the owner sets what govfs gives a meaning");
+	return 0;
+}
+
+static bool
+gov_value_valid(const struct command *c)
+{
+	uint64_t ms;
+
+	if (slice_eq(c->name, slice_str("gov.guard")))
+		return c->data.len != 0 && c->data.len < LIMIT_PATH &&
+		    memchr(c->data.ptr, '\0', c->data.len) == NULL;
+	if (slice_eq(c->name, slice_str("gov.lock_delay")))
+		return step_duration(c->data, &ms) &&
+		    ms <= LIMIT_LOCK_DELAY_MS;
+	return true;
 }
 
 static unsigned

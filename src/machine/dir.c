@@ -8,12 +8,11 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "machine/life.h"
 #include "machine/machine.h"
 #include "machine/step.h"
 
 static int get_name(struct step *, struct attr *ret_dir, struct attr *ret);
-static void take_name(struct step *, struct attr *dir, const struct attr *old,
-    struct attr *now, enum change_kind);
 
 int
 dir_may_name(struct step *s, uint64_t dir, struct slice name, bool fresh,
@@ -53,6 +52,31 @@ dir_make_name(struct step *s, struct attr *dir, struct slice name,
 }
 
 void
+dir_take_name(struct step *s, struct attr *dir, struct slice name,
+    const struct attr *old, struct attr *now, enum change_kind kind)
+{
+	struct change *ch = step_change(s, kind);
+
+	now->ctime_ns = s->now_ns;
+	now->attr_rev = s->rev;
+	ch->dir = dir->ino;
+	dir_set_name(ch->name, name);
+	ch->node = old->ino;
+	ch->old = *old;
+	ch->attr = *now;
+	ch->dir_old = *dir;
+	tree_name_del(s->txn, dir->ino, name, s->rev);
+	if (now->nlink == 0)
+		step_remove_node(s, old);
+	else
+		tree_node_put(s->txn, now);
+	if (S_ISDIR(old->mode))
+		dir->nlink--;
+	step_touch_dir(s, dir);
+	ch->dir_attr = *dir;
+}
+
+void
 dir_set_name(char to[LIMIT_NAME + 1], struct slice name)
 {
 	assert(name.len <= LIMIT_NAME);
@@ -86,6 +110,7 @@ dir_mkdir(struct step *s)
 	ch->node = a.ino;
 	ch->attr = a;
 	dir_make_name(s, &dir, c->name, &a, ch);
+	life_inherit(s, &dir, &a, true);
 	step_answer(s, &a);
 	return 0;
 }
@@ -114,6 +139,7 @@ dir_symlink(struct step *s)
 	ch->node = a.ino;
 	ch->attr = a;
 	dir_make_name(s, &dir, c->name, &a, ch);
+	life_inherit(s, &dir, &a, true);
 	step_answer(s, &a);
 	return 0;
 }
@@ -145,6 +171,7 @@ dir_link(struct step *s)
 	ch->old = old;
 	ch->attr = now;
 	dir_make_name(s, &dir, c->name, &now, ch);
+	life_linked(s, dir.ino, c->name);
 	step_answer(s, &now);
 	return 0;
 }
@@ -166,7 +193,9 @@ dir_unlink(struct step *s)
 		return step_refuse(s, -EISDIR, "it is a directory");
 	now = old;
 	now.nlink--;
-	take_name(s, &dir, &old, &now, CHANGE_UNLINK);
+	dir_take_name(s, &dir, s->c->name, &old, &now, CHANGE_UNLINK);
+	step_answer(s, &now);
+	life_emptied(s, dir.ino);
 	return 0;
 }
 
@@ -192,7 +221,9 @@ dir_rmdir(struct step *s)
 		    "a directory with names cannot be removed");
 	now = old;
 	now.nlink = 0;
-	take_name(s, &dir, &old, &now, CHANGE_RMDIR);
+	dir_take_name(s, &dir, s->c->name, &old, &now, CHANGE_RMDIR);
+	step_answer(s, &now);
+	life_emptied(s, dir.ino);
 	return 0;
 }
 
@@ -210,30 +241,4 @@ get_name(struct step *s, struct attr *ret_dir, struct attr *ret)
 	    !tree_node_get(s->txn, n.ino, ret))
 		return step_refuse(s, -ENOENT, "the name is gone");
 	return 0;
-}
-
-static void
-take_name(struct step *s, struct attr *dir, const struct attr *old,
-    struct attr *now, enum change_kind kind)
-{
-	struct change *ch = step_change(s, kind);
-
-	now->ctime_ns = s->now_ns;
-	now->attr_rev = s->rev;
-	ch->dir = dir->ino;
-	dir_set_name(ch->name, s->c->name);
-	ch->node = old->ino;
-	ch->old = *old;
-	ch->attr = *now;
-	ch->dir_old = *dir;
-	tree_name_del(s->txn, dir->ino, s->c->name, s->rev);
-	if (now->nlink == 0)
-		step_remove_node(s, old);
-	else
-		tree_node_put(s->txn, now);
-	if (S_ISDIR(old->mode))
-		dir->nlink--;
-	step_touch_dir(s, dir);
-	ch->dir_attr = *dir;
-	step_answer(s, now);
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "machine/life.h"
 #include "machine/machine.h"
 #include "machine/step.h"
 
@@ -60,6 +61,7 @@ file_create(struct step *s)
 	ch->node = a.ino;
 	ch->attr = a;
 	dir_make_name(s, &dir, c->name, &a, ch);
+	life_inherit(s, &dir, &a, c->flags & CREATE_EXCL);
 	step_answer(s, &a);
 	return 0;
 }
@@ -120,6 +122,7 @@ birth_new(struct step *s, struct attr *dir)
 	ch->node = a.ino;
 	ch->attr = a;
 	dir_make_name(s, dir, c->name, &a, ch);
+	life_inherit(s, dir, &a, false);
 	step_answer(s, &a);
 	return 0;
 }

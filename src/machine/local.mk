@@ -1,7 +1,9 @@
 libgovfs_a_SOURCES += \
 	src/machine/attr.c \
 	src/machine/dir.c \
+	src/machine/fence.c \
 	src/machine/file.c \
+	src/machine/life.c src/machine/life.h \
 	src/machine/cycle.c \
 	src/machine/lock.c src/machine/lock.h \
 	src/machine/lockset.c \

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "machine/life.h"
 #include "machine/lock.h"
 
 static struct tree_lock *place(struct lockset *, unsigned i);
@@ -54,6 +55,8 @@ lockset_close(struct step *s, struct lockset *set)
 		outcome_add(s->out, CHANGE_LOCKS)->node = set->node;
 		if (set->n == 0 && !tree_node_get(s->txn, set->node, &a))
 			tree_lock_token_put(s->txn, set->node, 0);
+		else if (set->n == 0)
+			life_unlocked(s, set->node);
 	}
 	free(set->locks);
 	*set = (struct lockset){0};

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "machine/life.h"
 #include "machine/lock.h"
 #include "machine/step.h"
 #include "tree/tree.h"
@@ -43,7 +44,9 @@ machine_apply(struct store_txn *txn, const struct command *c,
 		if (c->kind == COMMAND_session_close) {
 			session_end(&s, &session, SESSION_CLOSED);
 		} else {
-			ret->err = dispatch(&s);
+			ret->err = fence_check(&s);
+			if (ret->err == 0)
+				ret->err = dispatch(&s);
 			session_leave(&s, &session);
 		}
 	}
@@ -94,6 +97,8 @@ format(struct step *s, uint64_t time_ns)
 	struct attr root = {
 		.ino = TREE_ROOT, .mode = S_IFDIR | 0755, .nlink = 2,
 	};
+	struct tree_life locks = {.kind = LIFE_SESSION};
+	struct tree_life status = {.kind = LIFE_TTL, .ttl_ms = 10000};
 
 	s->meta = (struct tree_meta){
 		.time_ns = time_ns, .next_range = 1, .n_inodes = 1,
@@ -108,10 +113,14 @@ format(struct step *s, uint64_t time_ns)
 	s->now_ns = time_ns;
 	root.atime_ns = time_ns;
 	step_touch_dir(s, &root);
+	s->aside = true;
 	format_dir(s, &root, "config", TREE_ROOT + 1);
 	format_dir(s, &root, "locks", TREE_ROOT + 2);
 	format_dir(s, &root, "status", TREE_ROOT + 3);
 	format_dir(s, &root, "nodes", TREE_ROOT + 4);
+	s->aside = false;
+	tree_life_put(s->txn, TREE_ROOT + 2, &locks);
+	tree_life_put(s->txn, TREE_ROOT + 3, &status);
 	s->meta.rev = 1;
 	s->meta_changed = true;
 	s->out->rev = 1;
@@ -185,8 +194,9 @@ dispatch(struct step *s)
 	case COMMAND_session_expire:
 		return session_expire(s);
 	case COMMAND_expire:
+		return life_expire(s);
 	case COMMAND_reap:
-		return 0;
+		return life_reap(s);
 	case COMMAND_session_open:
 	case COMMAND_session_close:
 		break; /* machine_apply() has taken them */

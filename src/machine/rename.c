@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "machine/life.h"
 #include "machine/machine.h"
 #include "machine/step.h"
 
@@ -64,6 +65,7 @@ dir_rename(struct step *s)
 	apply_dirs(s, &from, &to);
 	report(s, &from, &to);
 	step_answer(s, &from.node);
+	life_emptied(s, from.dir.ino);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "machine/life.h"
 #include "machine/lock.h"
 #include "machine/machine.h"
 #include "machine/step.h"
@@ -112,6 +113,7 @@ session_end(struct step *s, struct machine_session *session,
 	host.session = 0;
 	host_put(s, session->host, &host);
 	lock_session_end(s, session->id, how == SESSION_LOST);
+	life_session_end(s, session->id);
 }
 
 void

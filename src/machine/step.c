@@ -34,6 +34,7 @@ step_change(struct step *s, enum change_kind kind)
 	struct change *ch = outcome_add(s->out, kind);
 
 	ch->rev = s->rev;
+	ch->aside = s->aside;
 	s->changed = true;
 	return ch;
 }
@@ -157,7 +158,9 @@ step_remove_node(struct step *s, const struct attr *a)
 {
 	struct slice name, value;
 	uint8_t copy[LIMIT_XATTR_NAME];
+	struct tree_lock lock;
 
+	step_count_guard(s, a->ino, -1);
 	while (tree_xattr_next(s->txn, a->ino, SLICE_EMPTY, &name, &value)) {
 		memcpy(copy, name.ptr, name.len);
 		tree_xattr_del(s->txn, a->ino, slice_of(copy, name.len));
@@ -166,6 +169,9 @@ step_remove_node(struct step *s, const struct attr *a)
 		tree_content_del(s->txn, a->ino);
 		s->meta.bytes -= a->size;
 	}
+	if (!tree_lock_next(s->txn, a->ino, 0, &lock))
+		tree_lock_token_put(s->txn, a->ino, 0);
+	tree_life_del(s->txn, a->ino);
 	tree_node_del(s->txn, a->ino);
 	s->meta.n_inodes--;
 }
@@ -239,4 +245,17 @@ step_duration(struct slice text, uint64_t *ret_ms)
 		}
 	}
 	return false;
+}
+
+void
+step_count_guard(struct step *s, uint64_t ino, int n)
+{
+	struct tree_locks all;
+	struct slice path;
+
+	if (!tree_xattr_get(s->txn, ino, slice_str("gov.guard"), &path))
+		return;
+	tree_locks_get(s->txn, &all);
+	all.n_guards += (uint64_t)n;
+	tree_locks_put(s->txn, &all);
 }

@@ -22,6 +22,7 @@ struct step {
 	uint64_t now_ns;	/* its time: after every earlier one */
 	uint64_t range;		/* base of the session's inode numbers */
 	bool changed;		/* replicated, user-visible state */
+	bool aside;		/* what changes now was not asked for */
 	bool meta_changed;	/* meta without a revision: session_open */
 };
 
@@ -90,6 +91,8 @@ bool step_is_gov(uint64_t dir, struct slice name);
 /* More bytes than the quota leaves? */
 int step_bytes(struct step *, uint64_t old_size, uint64_t new_size);
 
+/* If the node has gov.guard, it is one more or less. */
+void step_count_guard(struct step *, uint64_t ino, int n);
 /* gov.lock_delay of a node; 0: none. */
 uint32_t step_lock_delay_ms(struct step *, uint64_t node);
 /* "10s", "2m", "250ms"; a bare number counts seconds.  False: no duration. */
@@ -102,6 +105,9 @@ int dir_may_name(struct step *, uint64_t dir, struct slice name, bool fresh,
 /* Makes it; fills the change's dir, name, dir_old, dir_attr. */
 void dir_make_name(struct step *, struct attr *dir, struct slice name,
     const struct attr *node, struct change *);
+/* Takes it from a node; fills and tells the change; now->nlink 0: it goes. */
+void dir_take_name(struct step *, struct attr *dir, struct slice name,
+    const struct attr *old, struct attr *now, enum change_kind);
 void dir_set_name(char to[LIMIT_NAME + 1], struct slice name);
 
 /* attr.c: puts a node whose mode, owner or times differ from what it was. */

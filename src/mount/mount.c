@@ -221,26 +221,29 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	struct mount *m = (struct mount *)((char *)sub -
 	    offsetof(struct mount, subscriber));
 	struct store_txn *t;
-	bool born = a->command->kind == COMMAND_birth;
+	bool born = a->command->kind == COMMAND_birth, news;
 
 	/* No system call asked for a session, or for a file to go with its
 	 * holder: what these do to the tree is news to the kernel. */
 	lock_applied(m, a->outcome);
-	if (a->req == NULL || a->command->kind == COMMAND_session_open ||
-	    pending_internal(a->req)) {
-		for (unsigned i = 0; i < a->outcome->n_changes; i++)
-			if (a->outcome->changes[i].kind < CHANGE_GRANT)
-				replay_push(m->replay,
-				    &a->outcome->changes[i],
-				    born && a->outcome->changes[i].kind ==
-					CHANGE_CREATE);
-		return;
+	news = a->req == NULL || a->command->kind == COMMAND_session_open ||
+	    pending_internal(a->req);
+	if (!news)
+		commit_applied(m, a);
+	for (unsigned i = 0; i < a->outcome->n_changes; i++) {
+		const struct change *ch = &a->outcome->changes[i];
+
+		if (ch->kind >= CHANGE_GRANT)
+			continue;
+		if (news || ch->aside) {
+			replay_push(m->replay, ch,
+			    born && ch->kind == CHANGE_CREATE);
+			continue;
+		}
+		t = mount_view(m);
+		kview_move(m->kview, t, ch);
+		store_abort(t);
 	}
-	commit_applied(m, a);
-	t = mount_view(m);
-	for (unsigned i = 0; i < a->outcome->n_changes; i++)
-		kview_move(m->kview, t, &a->outcome->changes[i]);
-	store_abort(t);
 }
 
 static void

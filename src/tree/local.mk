@@ -2,6 +2,7 @@ libgovfs_a_SOURCES += \
 	src/tree/attrs.c \
 	src/tree/check.c \
 	src/tree/content.c \
+	src/tree/lives.c \
 	src/tree/locks.c \
 	src/tree/meta.c \
 	src/tree/names.c \

@@ -66,10 +66,12 @@ tree_name_put(struct store_txn *txn, uint64_t dir, struct slice name,
 	struct tree_name old;
 	struct key k;
 
-	if (!tree_name_get(txn, dir, name, &old))
+	if (!tree_name_get(txn, dir, name, &old)) {
 		tomb_remove(txn, dir, name);
-	else if (old.ino != n->ino)
+	} else if (old.ino != n->ino) {
 		backlink_del(txn, old.ino, dir, name);
+		tree_name_life_del(txn, dir, name);
+	}
 	buf_u64(&b, n->ino);
 	buf_u64(&b, n->rev);
 	assert(buf_error(&b) == 0);
@@ -89,6 +91,7 @@ tree_name_del(struct store_txn *txn, uint64_t dir, struct slice name,
 		return;
 	backlink_del(txn, old.ino, dir, name);
 	store_del(txn, schema_key(&k, FAMILY_NAME, dir, 0, name));
+	tree_name_life_del(txn, dir, name);
 	tomb_add(txn, dir, name, rev);
 }
 

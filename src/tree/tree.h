@@ -96,10 +96,13 @@ enum life_kind { LIFE_FOREVER, LIFE_TTL, LIFE_SESSION, LIFE_OPEN,
 	LIFE_PROCESS };
 struct tree_life {
 	enum life_kind kind;
-	uint32_t ttl_ms;  /* LIFE_TTL */
-	uint64_t session; /* owner; 0 of a directory's default */
+	uint64_t ttl_ms;  /* LIFE_TTL */
+	uint64_t session; /* owner; 0 of a directory's default: a directory
+			   * with an owner was made by mkdir to be a lock */
 	uint64_t host;	  /* the owner's member id; `open` files outlive a
 			   * session and come back under the next */
+	bool doomed;	  /* its owner is gone; it goes with its last lock,
+			   * a directory with the last name in it */
 };
 bool tree_life_get(struct store_txn *, uint64_t ino, struct tree_life *ret);
 void tree_life_put(struct store_txn *, uint64_t ino, const struct tree_life *);
@@ -107,6 +110,16 @@ void tree_life_del(struct store_txn *, uint64_t ino);
 /* Next node with a life of its own after `ino`; false: no more. */
 bool tree_life_next(struct store_txn *, uint64_t ino, uint64_t *ret_ino,
     struct tree_life *ret);
+
+/* A name that link(2) made in a directory of lifetime `session` ends with that
+ * session, whatever becomes of the node; tree_name_put() of another node and
+ * tree_name_del() forget it. */
+void tree_name_life_put(struct store_txn *, uint64_t dir, struct slice name,
+    uint64_t session);
+void tree_name_life_del(struct store_txn *, uint64_t dir, struct slice name);
+bool tree_name_life_next(struct store_txn *, uint64_t after_dir,
+    struct slice after_name, uint64_t *ret_dir, struct slice *ret_name,
+    uint64_t *ret_session);
 
 /* What its owner held where a lock was granted that had waited: fcntl(2) leaves
  * that alone when the wait is given up after all. */
