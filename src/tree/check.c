@@ -10,6 +10,7 @@
  * - The sums in meta are the sums; no revision is from the future.
  * - A name is in the tree or has a tombstone, never both; tombstones, their
  *   order and their count agree.
+ * - Locks and lifetimes: check_locks.c.
  * - The store's kept digest is the digest of its keys.
  */
 #include "config.h"
@@ -73,6 +74,8 @@ tree_check(struct store_txn *txn, char *ret_why, size_t why_len)
 	walk(&c, FAMILY_TOMB_ORDER, check_order);
 	if (!c.bad)
 		check_sums(&c);
+	if (!c.bad && !tree_check_locks(txn, ret_why, why_len))
+		c.bad = true;
 	return c.bad ? -EUCLEAN : 0;
 }
 

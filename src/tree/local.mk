@@ -1,6 +1,7 @@
 libgovfs_a_SOURCES += \
 	src/tree/attrs.c \
 	src/tree/check.c \
+	src/tree/check_locks.c \
 	src/tree/content.c \
 	src/tree/lives.c \
 	src/tree/locks.c \

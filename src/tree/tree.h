@@ -193,5 +193,7 @@ uint64_t tree_lookup_path(struct store_txn *, struct slice path);
 
 /* check.c: every invariant of the tree.  0, or -EUCLEAN with a sentence. */
 int tree_check(struct store_txn *, char *ret_why, size_t why_len);
+/* check_locks.c, a part of it. */
+bool tree_check_locks(struct store_txn *, char *ret_why, size_t why_len);
 
 #endif
