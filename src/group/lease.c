@@ -486,17 +486,3 @@ collect_nodes(struct group *g, struct batch *b)
 	}
 	store_abort(txn);
 }
-
-/* Until lifetimes are in the tree, nothing has one. */
-__attribute__((weak)) bool
-tree_life_get(struct store_txn *txn, uint64_t ino, struct tree_life *ret)
-{
-	return false;
-}
-
-__attribute__((weak)) bool
-tree_life_next(struct store_txn *txn, uint64_t ino, uint64_t *ret_ino,
-    struct tree_life *ret)
-{
-	return false;
-}
