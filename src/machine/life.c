@@ -59,7 +59,8 @@ life_linked(struct step *s, uint64_t dir, struct slice name)
 		tree_name_life_put(s->txn, dir, name, s->c->stamp.session);
 }
 
-/* Not refused where there is nothing to do: who asks has no way to know. */
+/* Refused only where the leader is to ask again: what else stands in the way
+ * is a change, which begins another ttl. */
 int
 life_expire(struct step *s)
 {
@@ -67,10 +68,13 @@ life_expire(struct step *s)
 	struct tree_life life;
 	struct attr a;
 
-	if (tree_node_get(s->txn, c->node, &a) && !S_ISDIR(a.mode) &&
-	    tree_life_get(s->txn, c->node, &life) && life.kind == LIFE_TTL &&
-	    a.attr_rev == c->expect && !is_locked(s, c->node))
-		remove_names(s, c->node);
+	if (!tree_node_get(s->txn, c->node, &a) || S_ISDIR(a.mode) ||
+	    !tree_life_get(s->txn, c->node, &life) || life.kind != LIFE_TTL ||
+	    a.attr_rev != c->expect)
+		return 0;
+	if (is_locked(s, c->node))
+		return step_refuse(s, -EBUSY, "the file has locks");
+	remove_names(s, c->node);
 	return 0;
 }
 

@@ -55,7 +55,6 @@ asked(const struct step *s)
 		.end = c->lock.end, .pid = c->lock.pid,
 		.is_flock = c->flags & LOCK_FLOCK,
 		.exclusive = c->flags & LOCK_EXCLUSIVE,
-		.waited = c->flags & LOCK_WAIT,
 	};
 
 	if (l.is_flock) {
@@ -78,6 +77,7 @@ take_flock(struct step *s, struct lockset *set, const struct tree_lock *want)
 {
 	struct tree_lock *own = lockset_flock(set, want);
 	enum lock_block block = lockset_blocked(set, want);
+	bool may_wait = s->c->flags & LOCK_WAIT;
 
 	if (own != NULL && own->exclusive == want->exclusive) {
 		s->out->value = own->token;
@@ -90,7 +90,7 @@ take_flock(struct step *s, struct lockset *set, const struct tree_lock *want)
 		lockset_grant(s, set);
 		return 0;
 	}
-	if (!want->waited)
+	if (!may_wait)
 		return refuse_held(s);
 	if (!lockset_room(s, set, want))
 		return refuse_room(s);
@@ -105,9 +105,10 @@ static int
 take_range(struct step *s, struct lockset *set, const struct tree_lock *want)
 {
 	enum lock_block block = lockset_blocked(set, want);
+	bool may_wait = s->c->flags & LOCK_WAIT;
 	bool cycle;
 
-	if (block != BLOCK_NOBODY && !want->waited)
+	if (block != BLOCK_NOBODY && !may_wait)
 		return refuse_held(s);
 	cycle = block != BLOCK_NOBODY && lock_cycle(s, set, want);
 	if (cycle && block == BLOCK_HOLDER)

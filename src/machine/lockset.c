@@ -15,9 +15,10 @@
 
 static struct tree_lock *place(struct lockset *, unsigned i);
 static void insert(struct step *, struct lockset *, const struct tree_lock *);
+static void settle(struct step *, struct lockset *,
+    const struct tree_lock *owner);
+static bool absorb(struct step *, struct lockset *, unsigned *i);
 static void hold_range(struct step *, struct lockset *,
-    const struct tree_lock *);
-static void hold_waited(struct step *, struct lockset *,
     const struct tree_lock *);
 static const struct tree_lock *own_range(const struct lockset *,
     const struct tree_lock *owner, uint64_t start, uint64_t end);
@@ -118,7 +119,7 @@ lockset_queue(struct step *s, struct lockset *set, const struct tree_lock *want)
 {
 	struct tree_lock l = *want;
 
-	l.waits = true;
+	l.waits = l.waited = true;
 	l.since_ns = s->now_ns;
 	insert(s, set, &l);
 }
@@ -140,9 +141,8 @@ lockset_hold(struct step *s, struct lockset *set, const struct tree_lock *want)
 		if (own != NULL)
 			lockset_remove(s, set, (unsigned)(own - set->locks));
 		insert(s, set, &l);
-	} else if (l.waited) {
-		hold_waited(s, set, &l);
 	} else {
+		settle(s, set, &l);
 		hold_range(s, set, &l);
 	}
 	return l.token;
@@ -266,34 +266,55 @@ insert(struct step *s, struct lockset *set, const struct tree_lock *lock)
 	set->dirty = true;
 }
 
-/* One row for what fcntl(2) calls one lock, as long as nothing that may still
- * be cancelled is in it. */
+/*
+ * What the owner has had since before is not given back any more, except what
+ * was granted from the queue: its cancel may still be under way.  Then one row
+ * is enough for what fcntl(2) calls one lock.
+ */
 static void
-hold_range(struct step *s, struct lockset *set, const struct tree_lock *want)
+settle(struct step *s, struct lockset *set, const struct tree_lock *owner)
 {
-	struct tree_lock l = *want;
+	for (unsigned i = 0; i < set->n_held; i++) {
+		struct tree_lock *l = &set->locks[i];
 
-	lockset_cut(s, set, &l, l.start, l.end);
-	for (unsigned i = 0; i < set->n_held;) {
-		struct tree_lock *o = &set->locks[i];
-
-		if (o->waited || o->handle != l.handle ||
-		    !tree_lock_touches(o, &l)) {
-			i++;
+		if (l->is_flock || l->waited ||
+		    !tree_locks_same_owner(l, owner))
 			continue;
+		if (l->prior != PRIOR_NONE || l->seq != 0) {
+			l->prior = PRIOR_NONE;
+			l->seq = 0;
+			lockset_put(s, set, i);
 		}
-		l.start = o->start < l.start ? o->start : l.start;
-		l.end = o->end > l.end ? o->end : l.end;
-		l.seq = 0;
-		lockset_remove(s, set, i);
-		i = 0;
+		while (absorb(s, set, &i))
+			;
 	}
-	insert(s, set, &l);
+}
+
+/* Makes one row of the i-th and another that touches it. */
+static bool
+absorb(struct step *s, struct lockset *set, unsigned *i)
+{
+	struct tree_lock *l = &set->locks[*i];
+
+	for (unsigned k = 0; k < set->n_held; k++) {
+		struct tree_lock *o = &set->locks[k];
+
+		if (k == *i || o->waited || o->handle != l->handle ||
+		    !tree_lock_touches(o, l))
+			continue;
+		l->start = o->start < l->start ? o->start : l->start;
+		l->end = o->end > l->end ? o->end : l->end;
+		lockset_put(s, set, *i);
+		lockset_remove(s, set, k);
+		*i -= k < *i;
+		return true;
+	}
+	return false;
 }
 
 /* In pieces, each with what its owner held there before. */
 static void
-hold_waited(struct step *s, struct lockset *set, const struct tree_lock *want)
+hold_range(struct step *s, struct lockset *set, const struct tree_lock *want)
 {
 	const struct tree_lock *own;
 	struct tree_lock l = *want;

@@ -36,7 +36,7 @@
  * that a leader proposes, all of which may come again without harm:
  * - session_expire{node = id} when a session has not been renewed for ttl_ms;
  * - expire{node, expect = attr_rev} when a ttl file has not been refreshed for
- *   ttl_ms since that attr_rev;
+ *   ttl_ms since that attr_rev; EBUSY: it has locks, ask again later;
  * - delay_end{node, expect = ordinal} for each row of tree_lock_delayed_next(),
  *   delay_ms after this leader first saw it, by its own monotonic clock: wall
  *   clocks, and so entry times, decide nothing (CONTRACT O8).  CHANGE_LOCKS of

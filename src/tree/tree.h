@@ -121,20 +121,20 @@ bool tree_name_life_next(struct store_txn *, uint64_t after_dir,
     struct slice after_name, uint64_t *ret_dir, struct slice *ret_name,
     uint64_t *ret_session);
 
-/* What its owner held where a lock was granted that had waited: fcntl(2) leaves
- * that alone when the wait is given up after all. */
+/* What its owner held where a byte range was granted: fcntl(2) leaves that
+ * alone when the call fails after all. */
 enum tree_lock_prior { PRIOR_NONE, PRIOR_SHARED, PRIOR_EXCLUSIVE };
 /* One holder or waiter of a node's locks. */
 struct tree_lock {
 	uint64_t ordinal; /* order of arrival, over all locks */
 	uint64_t session; /* of its lock command; 0: ended, see delay_ms */
-	uint64_t seq;	  /* the same; 0: several, merged */
+	uint64_t seq;	  /* the same; 0: not given back any more */
 	uint64_t host;	  /* the same */
 	uint64_t owner, handle, start, end;
 	uint32_t pid;
 	char comm[LIMIT_COMM];
 	bool is_flock, exclusive, waits;
-	bool waited; /* by LOCK_WAIT: may be cancelled after its grant */
+	bool waited; /* in the queue: may be cancelled long after its grant */
 	enum tree_lock_prior prior;
 	uint32_t delay_ms; /* session 0: blocks others for so long */
 	uint64_t token;	   /* holders; grows over the tree's whole life */
@@ -147,8 +147,6 @@ bool tree_lock_touches(const struct tree_lock *, const struct tree_lock *);
 /* Next of a node's after `ordinal` (0: first); holders and waiters alike. */
 bool tree_lock_next(struct store_txn *, uint64_t node, uint64_t ordinal,
     struct tree_lock *ret);
-/* The token of the newest grant on a node; 0: never any. */
-uint64_t tree_lock_token(struct store_txn *, uint64_t node);
 /* Next node that has any lock, after `node`. */
 bool tree_lock_node_next(struct store_txn *, uint64_t node, uint64_t *ret);
 /* Next holder, waiter, holder with delay_ms of the whole tree, after (node,

@@ -324,7 +324,7 @@ test_ttl(void)
 	is_int(expire(f, old), 0, "an expiry that crosses a write");
 	ok(there("/status/kind/id"), "is late");
 	assert(lock(A, f, 0) == 0);
-	is_int(expire(f, attr_rev(f)), 0, "while somebody has a lock");
+	is_int(expire(f, attr_rev(f)), -EBUSY, "while somebody has a lock");
 	ok(there("/status/kind/id"), "it stays");
 	assert(unlock(A, f) == 0);
 	ok(there("/status/kind/id"), "until it is asked for again");

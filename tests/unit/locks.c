@@ -311,10 +311,9 @@ test_ranges(void)
 	assert(unlock(A, f, 1, 0, 40, 49) == 0);
 	IS_ROWS(f, "x1:0-39 x2:100-199 x1:50-99", "unlock splits");
 	assert(lock(A, f, 1, EX, 40, 49) == 0);
-	IS_ROWS(f, "x2:100-199 x1:0-99", "what touches merges");
 	assert(lock(A, f, 1, 0, 20, 29) == 0);
-	IS_ROWS(f, "x2:100-199 x1:0-19 x1:30-99 s1:20-29",
-	    "a part is converted");
+	IS_ROWS(f, "x1:0-19 x2:100-199 x1:30-99 s1:20-29",
+	    "what touches merges, a part is converted");
 	is_int(lock(B, f, 2, 0, 25, 29), 0, "to shared");
 	assert(lock(A, f, 1, EX, 200, END) == 0);
 	probe.start = 30;
@@ -425,6 +424,12 @@ test_cancel(void)
 	ok(granted(0, A, waits), "an upgrade of a part is granted");
 	is_int(cancel(A, f, waits), 0, "and given back");
 	IS_ROWS(f, "s1:0-4 s1:5-9", "to what the owner had before");
+
+	assert(unlock(A, f, 1, 0, 0, END) == 0);
+	assert(lock(A, f, 1, 0, 0, 9) == 0 && lock(A, f, 1, 0, 20, 29) == 0);
+	assert(lock(A, f, 1, EX, 5, 24) == 0);
+	is_int(cancel(A, f, seq_of(A)), 0, "what didn't wait, too");
+	IS_ROWS(f, "s1:0-4 s1:25-29 s1:5-9 s1:20-24", "can be given back");
 
 	c = lock_command(B, g, 2, EX | WAIT, 0, 9);
 	late = seq_of(B);
