@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +43,7 @@ slurp(int dirfd, const char *path, char *buf, size_t size)
 static bool
 slurp_proc(pid_t pid, const char *file, char *buf, size_t size)
 {
-	char path[64];
+	char path[NAME_MAX + 32];
 
 	snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
 	return pid > 0 && slurp(AT_FDCWD, path, buf, size);
@@ -75,11 +76,14 @@ caller_stamp(const struct credentials *cred, struct stamp *ret)
 	memcpy(ret->groups, cred->groups, sizeof ret->groups);
 }
 
+/* Mostly a process has one thread: /proc is for those that have more. */
 pid_t
 caller_process(pid_t tid)
 {
 	char status[512], *at;
 
+	if (tid > 0 && tgkill(tid, tid, 0) == 0)
+		return tid;
 	if (!slurp_proc(tid, "status", status, sizeof status))
 		return tid;
 	at = strstr(status, "\nTgid:");
@@ -138,12 +142,13 @@ caller_alive(pid_t pid)
 
 /* Does /proc/PID/fdinfo/N describe a writable descriptor of the node? */
 static bool
-describes(int fdinfo, const char *number, uint64_t ino)
+describes(pid_t pid, const char *number, uint64_t ino)
 {
-	char text[512], *at;
+	char path[NAME_MAX + 8], text[512], *at;
 	unsigned long flags;
 
-	if (!slurp(fdinfo, number, text, sizeof text))
+	snprintf(path, sizeof path, "fdinfo/%s", number);
+	if (!slurp_proc(pid, path, text, sizeof text))
 		return false;
 	at = strstr(text, "ino:");
 	if (at == NULL || strtoull(at + 4, NULL, 10) != ino)
@@ -178,37 +183,36 @@ may_be(int fd, const char *number, const char *name)
 }
 
 int
-caller_descriptors(pid_t pid, uint64_t ino, const char *name)
+caller_descriptors(pid_t pid, uint64_t ino, const char *name, bool *ret_none)
 {
-	char path[64];
-	struct dirent *e;
-	int fdinfo, n = 0, seen = 0;
-	DIR *dir;
+	char path[64], entries[2048] __attribute__((aligned(8)));
+	int fd, n = 0, seen = 0;
+	ssize_t len, at;
 
+	*ret_none = false;
 	if (pid <= 0)
 		return -1;
-	snprintf(path, sizeof path, "/proc/%d/fdinfo", (int)pid);
-	fdinfo = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fdinfo < 0)
-		return errno == ENOENT ? 0 : -1;
 	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (dir == NULL) {
-		close(fdinfo);
-		return -1;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) {
+		*ret_none = errno == ENOENT;
+		return errno == ENOENT ? 0 : -1;
 	}
-	while ((e = readdir(dir)) != NULL) {
-		if (!isdigit((unsigned char)e->d_name[0]))
-			continue;
-		if (++seen > LIMIT_FDINFO) {
-			n = -1;
-			break;
+	while (n >= 0 && (len = getdents64(fd, entries, sizeof entries)) > 0) {
+		for (at = 0; at < len && n >= 0;) {
+			struct dirent64 *e = (void *)(entries + at);
+
+			at += e->d_reclen;
+			if (!isdigit((unsigned char)e->d_name[0]))
+				continue;
+			if (++seen > LIMIT_FDINFO)
+				n = -1;
+			else if (may_be(fd, e->d_name, name) &&
+			    describes(pid, e->d_name, ino))
+				n++;
 		}
-		if (may_be(dirfd(dir), e->d_name, name) &&
-		    describes(fdinfo, e->d_name, ino))
-			n++;
 	}
-	closedir(dir);
-	close(fdinfo);
+	close(fd);
+	*ret_none = seen == 0;
 	return n;
 }

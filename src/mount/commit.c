@@ -44,7 +44,7 @@ enum flush_verdict { FLUSH_COMMIT, FLUSH_DEFER, FLUSH_DROP };
 
 /* Descriptors of this very handle that a process still has open. */
 static bool
-still_open(struct mount *m, struct handle *h, pid_t process)
+still_open(struct mount *m, struct handle *h, pid_t process, bool *ret_none)
 {
 	struct handle *other;
 	struct store_txn *t;
@@ -59,7 +59,8 @@ still_open(struct mount *m, struct handle *h, pid_t process)
 	/* A link's text has the name it was opened by: only one can be it. */
 	if (h->node->own_attr && h->node->attr.nlink != 1)
 		named = false;
-	n = caller_descriptors(process, h->ino, named ? name : NULL);
+	n = caller_descriptors(process, h->ino, named ? name : NULL,
+	    ret_none);
 	DL_FOREACH (h->node->handles, other)
 		if (other != h && other->writes && other->opener == process &&
 		    !other->released)
@@ -67,21 +68,27 @@ still_open(struct mount *m, struct handle *h, pid_t process)
 	return n > others;
 }
 
+/*
+ * A process that exits has given up its table of descriptors before it flushes
+ * them: only who has none left can be dying.
+ */
 static enum flush_verdict
 flush_verdict(struct mount *m, struct handle *h, pid_t tid)
 {
 	pid_t process;
+	bool open, none, ignored;
 
 	if (tid <= 0)
 		return FLUSH_COMMIT; /* of another pid namespace */
 	process = caller_process(tid);
-	if (caller_dying(tid))
+	open = still_open(m, h, process, &none);
+	if (none && caller_dying(tid))
 		return process == h->opener || !caller_alive(h->opener)
 		    ? FLUSH_DROP
 		    : FLUSH_DEFER;
-	if (still_open(m, h, process))
+	if (open)
 		return FLUSH_DEFER;
-	if (h->opener != process && still_open(m, h, h->opener))
+	if (h->opener != process && still_open(m, h, h->opener, &ignored))
 		return FLUSH_DEFER;
 	return FLUSH_COMMIT;
 }

@@ -199,8 +199,10 @@ pid_t caller_process(pid_t tid); /* thread group id; tid itself if unknown */
 bool caller_killed(pid_t tid);	 /* SIGKILL is pending */
 bool caller_dying(pid_t tid);	 /* exiting because of a fatal signal */
 bool caller_alive(pid_t pid);
-/* Open writable descriptors that a process has on a node; -1: can't tell. */
-int caller_descriptors(pid_t pid, uint64_t ino, const char *name);
+/* Open writable descriptors that a process has on a node; -1: can't tell.
+ * ret_none: it has none at all, of any file. */
+int caller_descriptors(pid_t pid, uint64_t ino, const char *name,
+    bool *ret_none);
 
 /* reply.c: attributes and entries as the kernel wants them */
 void reply_stat(const struct attr *, struct stat *ret);
