@@ -396,7 +396,7 @@ propose_begin(struct group *g)
 	if (h.time_ns <= last)
 		h.time_ns = last + 1;
 	f->last_ns = h.time_ns;
-	buf_reset(&f->scratch);
+	scratch_reset(&f->scratch);
 	entry_begin(&f->scratch, &h);
 	return true;
 }
@@ -522,7 +522,7 @@ propose_theirs(struct group *g)
 	f->n_theirs -= n - n_own;
 	f->theirs_read = f->theirs.len - left;
 	if (left == 0) {
-		buf_reset(&f->theirs);
+		scratch_reset(&f->theirs);
 		f->theirs_read = 0;
 	}
 	while (n_own-- > 0)
@@ -600,7 +600,7 @@ recv_forward(struct group *g, struct member *m, struct reader *r)
 		buf_u64(&f->theirs, m->conf.id);
 		buf_slice32(&f->theirs, bytes);
 		if (buf_error(&f->theirs) != 0) {
-			buf_reset(&f->theirs);
+			scratch_reset(&f->theirs);
 			f->n_theirs = 0;
 			f->theirs_read = 0;
 			return;
@@ -628,7 +628,7 @@ refuse_theirs(struct group *g)
 		assert(reader_ok(&r) && m != NULL);
 		refuse(g, m, bytes);
 	}
-	buf_reset(&f->theirs);
+	scratch_reset(&f->theirs);
 	f->n_theirs = 0;
 	f->theirs_read = 0;
 }

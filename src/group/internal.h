@@ -45,6 +45,8 @@ enum group_frame {
 #define FORWARD_QUEUE_BYTES (64u << 20)
 /* A frame of AppendEntries, unless one entry is longer. */
 #define APPEND_FRAME_BYTES (1u << 20)
+/* A buffer that once held more gives its memory back. */
+#define SCRATCH_KEEP_BYTES (2 * APPEND_FRAME_BYTES)
 /* Not acknowledged bytes of AppendEntries queued for one peer. */
 #define APPEND_WINDOW_BYTES (8u << 20)
 
@@ -82,6 +84,8 @@ struct io {
 	uint64_t term, vote;	  /* as the core wants them kept */
 	bool unsettled;		  /* not on disk yet */
 	bool swallow;		  /* the core's next answer goes nowhere */
+	uint64_t stood_term;	  /* newest term that we wanted to lead */
+	bool stood_early;	  /* at the start, before the timeout */
 	bool tick_soon;		  /* an election is due before the next tick */
 	uint64_t known_commit;	  /* at the start */
 	uint64_t clock_real_ns, clock_ms; /* the core's time at the last tick */
@@ -207,6 +211,8 @@ unsigned member_alive(struct group *);
 bool member_is_alive(struct group *, const struct member *);
 uint64_t member_majority_heard_ns(struct group *);
 void member_tick(struct group *); /* gossip */
+/* Empties a buffer that is used again and again; a big one is given back. */
+void scratch_reset(struct buf *);
 /* A frame's header in an emptied scratch buffer. */
 void frame_begin(struct group *, struct buf *);
 int frame_send(struct group *, struct member *, enum group_frame,
@@ -230,6 +236,7 @@ int io_send(struct raft_io *, struct raft_io_send *,
 void io_complete_sends(struct group *);
 void io_frame(struct group *, struct member *, enum group_frame,
     struct reader *);
+void io_peer_up(struct group *);
 void io_peer_down(struct group *, struct member *, int err);
 void io_notice(struct group *);	 /* tell followers of a new commit */
 void io_notice_deliver(struct group *); /* tell the core, as a follower */
