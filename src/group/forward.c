@@ -588,8 +588,11 @@ recv_forward(struct group *g, struct member *m, struct reader *r)
 
 		if (!reader_ok(r) || command_decode(bytes, &c) != 0 ||
 		    c.stamp.host != m->conf.id) {
-			log_warn("group: %s: a forwarded command is malformed, "
-			    "dropped", m->conf.name);
+			if (!m->complained)
+				log_warn("group: %s: a forwarded command is "
+				    "malformed, dropping such ones",
+				    m->conf.name);
+			m->complained = true;
 			return;
 		}
 		if (!lead || f->theirs.len + bytes.len + 12 >

@@ -68,7 +68,6 @@ group_open(const struct group_conf *conf, const struct group_ops *ops,
 	fsm_init(g);
 	forward_init(g);
 	readindex_init(g);
-	g->lost_ns = g->since_ns = clock_now_ns();
 	g->health = GROUP_SUSPENDED;
 	err = log_open(g, applied);
 	if (err != 0)
@@ -86,6 +85,8 @@ group_open(const struct group_conf *conf, const struct group_ops *ops,
 	} else {
 		g->health = GROUP_READONLY;
 	}
+	/* Filling the store may have taken long: the others' time begins now. */
+	g->lost_ns = g->since_ns = clock_now_ns();
 	handles_start(g);
 	*ret = g;
 	return 0;

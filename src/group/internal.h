@@ -62,7 +62,7 @@ struct member {
 	raft_index noticed;   /* commit index it was last told */
 	raft_index cut;	      /* AppendEntries were cut before that; 0: no */
 	uint64_t term_query;  /* newest of our term queries that it answered */
-	uint64_t refused_ns;  /* when it said NOTLEADER */
+	bool complained;      /* logged that it sends garbage, once */
 };
 
 /* ---- io.c ---- */

@@ -220,6 +220,7 @@ net_up(void *ctx, uint64_t peer)
 		return;
 	log_debug("group: %s: connected", m->conf.name);
 	m->up = true;
+	m->complained = false;
 	m->noticed = 0;
 	g->report_changed = true;
 	if (m == group_leader(g)) {

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "group_host.h"
+#include "net/net.h"
 #include "../tap.h"
 
 static struct hosts hs;
@@ -183,15 +184,17 @@ test_rebuild(void)
 	host_start(&hs, 0);
 	host_answer(&hs, 0, 5000);
 	sscanf(host_ask(&hs, 0, "digest"), "digest %llu", &before);
+	host_kill(&hs, 0);
 	is_int(system(command), 0, "the store of a host is lost");
 	host_start(&hs, 1);
 	is_str(host_answer(&hs, 1, 10000), "open", "it starts alone");
 	sscanf(host_ask(&hs, 1, "digest"), "digest %llu", &after);
 	is_int(after, before,
 	    "O2: and shows what its log knows to be committed");
+	host_start(&hs, 0);
 	host_start(&hs, 2);
-	host_answer(&hs, 2, 10000);
-	ok(hosts_leader(&hs, 5000) >= 0, "together again");
+	is_str(host_answer(&hs, 0, 10000), "open", "the others return");
+	is_str(host_answer(&hs, 2, 10000), "open", "both of them");
 	for (unsigned i = 0; i < 3; i++)
 		is_str(host_answer(&hs, i, 10000), "ready",
 		    "host %u has a session", i);
@@ -212,7 +215,7 @@ test_handover(void)
 	is_int(commit(b, 1, 1, "k", NULL, NULL), 1, "and commits");
 	diag("gap at a stop: %llu ms",
 	    (unsigned long long)(clock_now_ns() - began) / NS_PER_MS);
-	ok(clock_now_ns() - began < 400 * NS_PER_MS,
+	ok(clock_now_ns() - began < NS_PER_S,
 	    "without waiting for an election timeout");
 	host_start(&hs, a);
 	is_str(host_answer(&hs, a, 5000), "open", "the stopped one returns");
@@ -390,6 +393,82 @@ test_quarantine(void)
 }
 
 static void
+no_frame(void *ctx, uint64_t peer, uint8_t type, struct slice payload)
+{
+}
+
+static void
+no_peer(void *ctx, uint64_t peer)
+{
+}
+
+static void
+no_peer_down(void *ctx, uint64_t peer, int err)
+{
+}
+
+/* Frames of all types and none, with a proper header and random bytes. */
+static void
+send_garbage(uv_timer_t *t)
+{
+	static unsigned turns;
+	struct net *net = t->data;
+	uint8_t bytes[300];
+
+	for (unsigned i = 0; i < 40; i++) {
+		uint8_t type = (uint8_t)(1 + rand() % 15);
+		size_t len = (size_t)rand() % sizeof(bytes);
+		struct slice s = slice_of(bytes, len);
+
+		for (size_t j = 0; j < sizeof(bytes); j++)
+			bytes[j] = rand() % 3 == 0 ? (uint8_t)rand() : 0;
+		memset(bytes, 0, 10);
+		(void)net_send(net, hs.conf.members[i % 2].id, NET_SMALL, type,
+		    &s, 1);
+	}
+	net_flush(net);
+	if (++turns == 200) {
+		uv_close((uv_handle_t *)t, NULL);
+		net_stop(net, NULL, NULL);
+	}
+}
+
+static void
+test_garbage(void)
+{
+	static const struct net_callbacks callbacks = {.frame = no_frame,
+	    .peer_up = no_peer,
+	    .peer_down = no_peer_down};
+	struct net_peer peers[2];
+	struct net_conf conf = {.self = hs.conf.members[2].id,
+	    .name = "garbage",
+	    .listen = hs.conf.members[2].address,
+	    .peers = peers,
+	    .n_peers = 2,
+	    .callbacks = &callbacks};
+	struct net *net;
+	uv_loop_t loop;
+	uv_timer_t timer;
+
+	for (unsigned i = 0; i < 2; i++)
+		peers[i] = (struct net_peer){.id = hs.conf.members[i].id,
+		    .name = hs.conf.members[i].name,
+		    .addr = hs.conf.members[i].address};
+	memcpy(conf.cluster, hs.conf.cluster, sizeof(conf.cluster));
+	uv_loop_init(&loop);
+	is_int(net_open(&loop, &conf, &net), 0, "a member gone mad");
+	uv_timer_init(&loop, &timer);
+	timer.data = net;
+	uv_timer_start(&timer, send_garbage, 200, 5);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	uv_loop_close(&loop);
+	ok(status_becomes(0, "ok") && status_becomes(1, "ok"),
+	    "S3: random frames of a member end no host");
+	is_int(commit(0, 20, 4, "w", NULL, NULL), 20, "and it commits");
+	is_int(commit(1, 20, 4, "z", NULL, NULL), 20, "and the other");
+}
+
+static void
 test_lost(void)
 {
 	for (unsigned i = 0; i < 3; i++)
@@ -452,6 +531,7 @@ main(void)
 	test_full();
 	test_broken_disk();
 	test_quarantine();
+	test_garbage();
 	test_lost();
 	test_alone();
 	hosts_fini(&hs);
