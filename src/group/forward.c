@@ -156,6 +156,7 @@ group_submit(struct group *g, const struct command *c, void *cookie,
 	*slot = p;
 	TAILQ_INSERT_TAIL(&f->waiting, p, link);
 	f->n_pending++;
+	metric_add(METRIC_commands_proposed, 1);
 	group_wake(g);
 	*ret = p;
 	return 0;

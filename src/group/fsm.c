@@ -136,6 +136,7 @@ apply_commands(struct group *g, uint64_t index, struct slice bytes)
 		f->last_ns = time_ns;
 	}
 	metric_set(METRIC_entry_commands, e.header.n);
+	metric_add(METRIC_commands_applied, e.header.n);
 	return more;
 }
 
