@@ -129,6 +129,12 @@ ok 'why: exits 0 with a sentence after a failure' \
 like "$(cat "$tmp/out")" "$a/config/f: Stale file handle: ?*" \
     'it names path, errno and reason'
 is "$(gov why --json "$a/config/f" | jq -r .error)" ESTALE 'why --json'
+head -c 2000000 /dev/zero > "$a/config/large" 2> "$tmp/err"
+like "$(gov why "$a/config/large")" '*: File too large: ?*' \
+    'U37: why a write was too much, of a file not born yet'
+mkfifo "$a/config/fifo" 2> "$tmp/err"
+like "$(gov why "$a/config/fifo")" '*: Operation not permitted: ?*' \
+    'U37: why there is no FIFO'
 ln -s "$a/config" "$tmp/link"
 ok 'why: through a symbolic link to the tree' gov why "$tmp/link/f" > "$tmp/out"
 

@@ -5,11 +5,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/ioctl.h"
+#include "base/reason.h"
 #include "mount/mount_internal.h"
 #include "tree/tree.h"
 
@@ -229,6 +231,22 @@ write_at(struct mount *m, struct handle *h, const char *bytes, size_t size,
 	return err;
 }
 
+/* What is refused before there is a command; `gov why` asks. */
+static void
+note_refusal(struct mount *m, const struct handle *h, int err)
+{
+	const struct birth *b = h->node != NULL ? h->node->birth : NULL;
+	uint64_t dir = b != NULL ? b->dir : 0;
+	struct slice name = b != NULL ? slice_str(b->name) : SLICE_EMPTY;
+
+	if (err == -EFBIG)
+		reason_note(dir, name, h->ino, err, "a file may hold %" PRIu64
+		    " bytes here (max_file)", mount_max_file(m));
+	else if (err == -ENOSPC)
+		reason_note(dir, name, h->ino, err, "files being written on "
+		    "this host hold too much already; close some first");
+}
+
 void
 op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
     off_t off, struct fuse_file_info *fi)
@@ -248,6 +266,8 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
 	else
 		err = write_at(m, h, bytes, size, (uint64_t)off);
 	if (err != 0) {
+		if (h != NULL)
+			note_refusal(m, h, err);
 		reply_errno(req, err);
 		return;
 	}

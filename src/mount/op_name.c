@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/reason.h"
 #include "mount/mount_internal.h"
 #include "tree/tree.h"
 
@@ -107,6 +108,8 @@ op_mknod(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
 		return;
 	}
 	if (!S_ISREG(mode)) {
+		reason_note(dir, slice_str(name), 0, -EPERM, "only files, "
+		    "directories and symbolic links can be made here");
 		reply_errno(req, -EPERM);
 		return;
 	}
