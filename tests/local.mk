@@ -126,3 +126,4 @@ check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \
 	tests/scenario/disk.t tests/scenario/signals.t
 check_PROGRAMS += tests/scenario/interrupted
 tests_scenario_interrupted_SOURCES = tests/scenario/interrupted.c
+check_SCRIPTS += tests/mount/posix.t tests/mount/commit.t tests/mount/hosts.t

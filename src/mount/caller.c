@@ -140,12 +140,47 @@ caller_alive(pid_t pid)
 	return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
 }
 
+/* The device of a mount, as mountinfo has it: "0:57". */
+static bool
+device_of(pid_t pid, int mount_id, char ret[16])
+{
+	char path[64], *line = NULL, device[16];
+	size_t cap = 0;
+	bool found = false;
+	FILE *f;
+	int id;
+
+	snprintf(path, sizeof path, "/proc/%d/mountinfo", (int)pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return false;
+	while (!found && getline(&line, &cap, f) > 0)
+		found = sscanf(line, "%d %*d %15s", &id, device) == 2 &&
+		    id == mount_id;
+	free(line);
+	fclose(f);
+	if (found)
+		memcpy(ret, device, sizeof device);
+	return found;
+}
+
+/* Is their mount one of another file system?  A bind mount of ours is not. */
+static bool
+is_elsewhere(pid_t pid, int theirs, int ours)
+{
+	char a[16], b[16];
+
+	return theirs != ours && device_of(pid, theirs, a) &&
+	    device_of(getpid(), ours, b) && strcmp(a, b) != 0;
+}
+
 /* Does /proc/PID/fdinfo/N describe a writable descriptor of the node? */
 static bool
-describes(pid_t pid, const char *number, uint64_t ino)
+describes(pid_t pid, const char *number, uint64_t ino, int mount_id)
 {
 	char path[NAME_MAX + 8], text[512], *at;
 	unsigned long flags;
+	int theirs;
 
 	snprintf(path, sizeof path, "fdinfo/%s", number);
 	if (!slurp_proc(pid, path, text, sizeof text))
@@ -157,7 +192,11 @@ describes(pid_t pid, const char *number, uint64_t ino)
 	if (at == NULL)
 		return false;
 	flags = strtoul(at + 6, NULL, 8);
-	return (flags & O_ACCMODE) != O_RDONLY && (flags & O_PATH) == 0;
+	if ((flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH) != 0)
+		return false;
+	at = strstr(text, "mnt_id:");
+	theirs = at == NULL ? mount_id : (int)strtol(at + 7, NULL, 10);
+	return !is_elsewhere(pid, theirs, mount_id);
 }
 
 /*
@@ -183,7 +222,8 @@ may_be(int fd, const char *number, const char *name)
 }
 
 int
-caller_descriptors(pid_t pid, uint64_t ino, const char *name, bool *ret_none)
+caller_descriptors(pid_t pid, uint64_t ino, const char *name, int mount_id,
+    bool *ret_none)
 {
 	char path[64], entries[2048] __attribute__((aligned(8)));
 	int fd, n = 0, seen = 0;
@@ -208,7 +248,7 @@ caller_descriptors(pid_t pid, uint64_t ino, const char *name, bool *ret_none)
 			if (++seen > LIMIT_FDINFO)
 				n = -1;
 			else if (may_be(fd, e->d_name, name) &&
-			    describes(pid, e->d_name, ino))
+			    describes(pid, e->d_name, ino, mount_id))
 				n++;
 		}
 	}

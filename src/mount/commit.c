@@ -60,7 +60,7 @@ still_open(struct mount *m, struct handle *h, pid_t process, bool *ret_none)
 	if (h->node->own_attr && h->node->attr.nlink != 1)
 		named = false;
 	n = caller_descriptors(process, h->ino, named ? name : NULL,
-	    ret_none);
+	    m->mount_id, ret_none);
 	DL_FOREACH (h->node->handles, other)
 		if (other != h && other->writes && other->opener == process &&
 		    !other->released)

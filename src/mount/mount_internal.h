@@ -200,9 +200,10 @@ bool caller_killed(pid_t tid);	 /* SIGKILL is pending */
 bool caller_dying(pid_t tid);	 /* exiting because of a fatal signal */
 bool caller_alive(pid_t pid);
 /* Open writable descriptors that a process has on a node; -1: can't tell.
- * ret_none: it has none at all, of any file. */
+ * mount_id is our mount's: another file system may have the number, too.
+ * ret_none: it has no descriptor at all, of any file. */
 int caller_descriptors(pid_t pid, uint64_t ino, const char *name,
-    bool *ret_none);
+    int mount_id, bool *ret_none);
 
 /* reply.c: attributes and entries as the kernel wants them */
 void reply_stat(const struct attr *, struct stat *ret);
