@@ -424,13 +424,13 @@ attributes() {
 	(cd "$1/$d" && find . -printf '%p %i %y %m %U %G %n %s %T@ %C@ %l\n' |
 	    sort && getfattr -R -d . 2>/dev/null | sort)
 }
-attributes "$A" > "$tmp/a"
-attributes "$B" > "$tmp/b"
-attributes "$C" > "$tmp/c"
+attributes "$A" > "$tmp/attr.1"
+attributes "$B" > "$tmp/attr.2"
+attributes "$C" > "$tmp/attr.3"
 ok "F7: inode numbers, links, modes, owners, times and attributes are equal" \
-    cmp "$tmp/a" "$tmp/b"
-ok "F7: on all hosts" cmp "$tmp/a" "$tmp/c"
-ok "F7: many of them" test "$(wc -l < "$tmp/a")" -gt 500
+    cmp "$tmp/attr.1" "$tmp/attr.2"
+ok "F7: on all hosts" cmp "$tmp/attr.1" "$tmp/attr.3"
+ok "F7: many of them" test "$(wc -l < "$tmp/attr.1")" -gt 500
 [ -n "${GOV_TEST_CLUSTER:-}" ] ||
 	ok "F7: and so are the trees" same 1 2 3
 done_testing
