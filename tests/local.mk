@@ -40,7 +40,7 @@ EXTRA_DIST += tests/lib.sh tests/run .ci/run
 
 check_PROGRAMS += tests/sim/directed.t
 tests_sim_directed_t_SOURCES = tests/sim/directed.c tests/sim/cluster.c \
-	tests/sim/cluster.h
+	tests/sim/cluster.h tests/sim/disk.c tests/sim/disk.h
 tests_sim_directed_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_sim_directed_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 
@@ -48,7 +48,7 @@ check_PROGRAMS += tests/sim/sim.t
 EXTRA_DIST += tests/sim/seeds
 tests_sim_sim_t_SOURCES = tests/sim/sim.c tests/sim/sim_client.c \
 	tests/sim/sim_fsm.c tests/sim/sim.h tests/sim/cluster.c \
-	tests/sim/cluster.h
+	tests/sim/cluster.h tests/sim/disk.c tests/sim/disk.h
 tests_sim_sim_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_sim_sim_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 

@@ -65,4 +65,15 @@ compat_match_index(const struct raft *r, unsigned i)
 #endif
 }
 
+/* An answer to a pre-vote request. */
+static inline bool
+compat_is_prevote(const struct raft_request_vote_result *result)
+{
+#ifdef RAFT_VERSION_NUMBER
+	return result->pre_vote;
+#else
+	return result->pre_vote == raft_tribool_true;
+#endif
+}
+
 #endif
