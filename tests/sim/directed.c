@@ -778,7 +778,7 @@ static const struct scenario scenarios[] = {
 static int
 run(const struct scenario *s, unsigned off, int *ret_signal)
 {
-	struct rlimit no_core = {0, 0};
+	struct rlimit no_core = {0, 0}, seconds = {20, 20}; /* of CPU */
 	int status;
 	pid_t pid;
 
@@ -786,7 +786,7 @@ run(const struct scenario *s, unsigned off, int *ret_signal)
 	pid = fork();
 	if (pid == 0) {
 		setrlimit(RLIMIT_CORE, &no_core);
-		alarm(20);
+		setrlimit(RLIMIT_CPU, &seconds);
 		if (off != 0 && freopen("/dev/null", "w", stderr) == NULL)
 			_exit(2);
 		_exit(s->run(off) ? 0 : 1);
