@@ -127,3 +127,9 @@ check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \
 check_PROGRAMS += tests/scenario/interrupted
 tests_scenario_interrupted_SOURCES = tests/scenario/interrupted.c
 check_SCRIPTS += tests/mount/posix.t tests/mount/commit.t tests/mount/hosts.t
+
+EXTRA_DIST += tests/mount/player.h
+check_PROGRAMS += tests/mount/cross.t
+tests_mount_cross_t_SOURCES = tests/mount/cross.c tests/mount/player.c
+tests_mount_cross_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_mount_cross_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)

@@ -167,7 +167,6 @@ gone(struct mount *m, struct handle *h)
 		node->birth = NULL;
 		node->attr.nlink = 0;
 		handle_free(m, h);
-		replay_pump(m->replay);
 		return;
 	}
 	handle_free(m, h);
@@ -353,34 +352,39 @@ take_draft(struct mount *m, struct pending *p, struct handle *h)
 /*
  * Before K moves: what was unborn is born, or has become another file.
  */
-void
+bool
 commit_applied(struct mount *m, const struct engine_applied *a)
 {
 	struct pending *p = (struct pending *)((char *)a->req -
 	    offsetof(struct pending, ereq));
 	struct knode *node = p->node;
+	bool displaced;
 
 	if (a->command->kind != COMMAND_birth || node == NULL)
-		return;
+		return true;
 	node->birthing = false;
 	if (a->outcome->err != 0)
-		return;
-	node->unborn = false;
-	if (a->outcome->ino == node->ino) {
-		node->own_attr = node->n_pending > 0;
-		if (node->own_attr)
-			node->attr = a->outcome->attr;
-	} else {
-		/* The name's committed file took the draft in. */
-		node->alias = a->outcome->ino;
-		node->attr = a->outcome->attr;
-		node->attr.ino = node->ino;
-		node->attr.nlink = 0;
-		replay_reconcile(m->replay, p->parent, slice_str(p->name),
-		    true);
-	}
+		return true;
+	displaced = node->displaced;
+	node->unborn = node->displaced = false;
 	free(node->birth);
 	node->birth = NULL;
+	if (a->outcome->ino == node->ino) {
+		/* Displaced while the birth was under way: the kernel has
+		 * unlinked it, and is told of its name like others. */
+		node->own_attr = node->own_attr && !displaced;
+		return !displaced;
+	}
+	/* The name's committed file took the draft in, or it got a number
+	 * that this kernel has not unlinked yet. */
+	node->alias = a->outcome->ino;
+	node->attr = a->outcome->attr;
+	node->attr.ino = node->ino;
+	node->attr.nlink = 0;
+	if (!displaced)
+		replay_reconcile(m->replay, p->parent, slice_str(p->name),
+		    true);
+	return false;
 }
 
 static void

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -61,6 +62,7 @@ static const struct fuse_lowlevel_ops ops = {
 
 static int session_begin(struct mount *);
 static void on_requests(uv_poll_t *, int status, int events);
+static void one_shot_void(struct mount *);
 static void interrupts(struct mount *);
 static void on_mounts(uv_poll_t *, int status, int events);
 static void on_tick(uv_timer_t *);
@@ -140,6 +142,23 @@ session_begin(struct mount *m)
 }
 
 /*
+ * Any other request of a thread than the GETATTR after its CREATE ends the
+ * promise to park that one: a later GETATTR may come under an inode's lock.
+ */
+static void
+one_shot_void(struct mount *m)
+{
+	const struct fuse_in_header *in = m->fbuf.mem;
+	struct tid *tid;
+
+	if (in->opcode == FUSE_GETATTR || in->opcode == FUSE_INTERRUPT)
+		return;
+	tid = tid_find(m, (pid_t)in->pid);
+	if (tid != NULL)
+		tid->oneshot_ino = 0;
+}
+
+/*
  * The kernel's requests of this turn, not too many of them: Raft wants its
  * turn too.  What they submit travels as one entry when the turn ends.
  */
@@ -160,9 +179,11 @@ on_requests(uv_poll_t *poll, int status, int events)
 			return;
 		}
 		metric_add(METRIC_fuse_requests, 1);
+		one_shot_void(m);
 		fuse_session_process_buf(m->se, &m->fbuf);
 	}
 	interrupts(m);
+	replay_pump(m->replay);
 }
 
 /* Noted by libfuse's callbacks, acted on when libfuse is done with them. */
@@ -205,28 +226,73 @@ on_tick(uv_timer_t *timer)
 		park_expire(m, clock_now_ns());
 }
 
+/*
+ * In C both names were the same node already, so nothing has happened; this
+ * kernel, which had not heard of one of them yet, moves its name all the same.
+ */
+static void
+renamed_to_itself(struct mount *m, struct store_txn *t,
+    const struct command *c, uint64_t ino)
+{
+	kview_set(m->kview, t, c->dir, c->name, 0);
+	kview_set(m->kview, t, c->dir2, c->name2, ino);
+	replay_reconcile(m->replay, c->dir, c->name, false);
+	replay_reconcile(m->replay, c->dir2, c->name2, false);
+}
+
+/* A request of ours: the kernel learns of the change by its answer. */
+static void
+applied_here(struct mount *m, const struct engine_applied *a)
+{
+	const struct pending *p = (const struct pending *)
+	    ((const char *)a->req - offsetof(struct pending, ereq));
+	const struct change *c;
+	struct store_txn *t = mount_view(m);
+	bool told = commit_applied(m, a);
+
+	if (a->command->kind == COMMAND_rename && a->outcome->err == 0 &&
+	    a->outcome->n_changes == 0)
+		renamed_to_itself(m, t, a->command, p->ino);
+	for (unsigned i = 0; i < a->outcome->n_changes; i++) {
+		c = &a->outcome->changes[i];
+		if (!told || (c->kind >= CHANGE_CONTENT && c->node != p->ino)) {
+			/* The kernel's node is another (struct knode's alias),
+			 * and of this one it has heard nothing. */
+			replay_push(m->replay, c, c->kind == CHANGE_CREATE);
+			continue;
+		}
+		kview_local(m->kview, t, c);
+		if (c->kind == CHANGE_RENAME && p->ino != c->node) {
+			kview_set(m->kview, t, c->dir2, slice_str(c->name2),
+			    p->ino);
+			replay_reconcile(m->replay, c->dir2,
+			    slice_str(c->name2), true);
+		} else if (c->kind == CHANGE_LINK && p->ino != c->node) {
+			kview_set(m->kview, t, c->dir, slice_str(c->name),
+			    p->ino);
+			replay_reconcile(m->replay, c->dir,
+			    slice_str(c->name), true);
+		}
+	}
+	store_abort(t);
+}
+
 static void
 on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 {
 	struct mount *m = (struct mount *)((char *)sub -
 	    offsetof(struct mount, subscriber));
-	struct store_txn *t;
 	bool born = a->command->kind == COMMAND_birth;
 
-	/* No system call asked for a session: what opening the first one
-	 * does to the tree (formatting it) is news to the kernel. */
-	if (a->req == NULL || a->command->kind == COMMAND_session_open) {
-		for (unsigned i = 0; i < a->outcome->n_changes; i++)
-			replay_push(m->replay, &a->outcome->changes[i],
-			    born && a->outcome->changes[i].kind ==
-				CHANGE_CREATE);
+	/* The session's own requests are not behind a struct pending. */
+	if (a->req != NULL && a->command->kind != COMMAND_session_open &&
+	    a->command->kind != COMMAND_session_close) {
+		applied_here(m, a);
 		return;
 	}
-	commit_applied(m, a);
-	t = mount_view(m);
 	for (unsigned i = 0; i < a->outcome->n_changes; i++)
-		kview_move(m->kview, t, &a->outcome->changes[i]);
-	store_abort(t);
+		replay_push(m->replay, &a->outcome->changes[i],
+		    born && a->outcome->changes[i].kind == CHANGE_CREATE);
 }
 
 static void

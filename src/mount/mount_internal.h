@@ -123,6 +123,7 @@ struct parked {
 	struct fuse_file_info fi;
 	char name[LIMIT_NAME + 1]; /* PARKED_LOOKUP */
 	uint64_t want;	      /* revision */
+	uint64_t n_unnamed;   /* the node's, when the OPEN came */
 	uint64_t deadline_ns;
 	bool asking;	      /* waits for the leader first (strict, sync) */
 	bool interrupted;
@@ -263,7 +264,8 @@ void commit_released(struct mount *, struct handle *);
 /* Sees to it that an unborn node's birth goes first. */
 void commit_bear(struct mount *, uint64_t ino);
 void commit_interrupts(struct mount *);
-void commit_applied(struct mount *, const struct engine_applied *);
+/* False: what it did is for the replay to tell the kernel. */
+bool commit_applied(struct mount *, const struct engine_applied *);
 
 /* dotgov.c */
 bool dotgov_is(uint64_t ino);
@@ -321,7 +323,7 @@ void op_removexattr(fuse_req_t, fuse_ino_t, const char *);
 
 /* The committed node behind one that the kernel holds (births may merge). */
 uint64_t node_of(struct mount *, uint64_t ino);
-/* Begins every request: the replay's answers first, and a one-shot is void. */
+/* Begins a request that the helper may make: the replay's answers first. */
 struct mount *op_begin(fuse_req_t, bool *ret_helper);
 /* Draft operations of op_io.c that SETATTR needs too. */
 int draft_truncate(struct mount *, struct handle *, uint64_t size);

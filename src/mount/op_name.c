@@ -247,7 +247,13 @@ op_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
 	if (!begin(m, req, dir, name, false))
 		return;
 	ino = known_name(m, dir, name);
-	if (ino != 0 && drop_unborn(m, req, dir, name, ino))
+	/* Looked up before its creation was replayed (lookup_early): watchers
+	 * have not heard of it yet. */
+	if (ino == 0) {
+		reply_stale(m, req, COMMAND_unlink, dir, -ENOENT);
+		return;
+	}
+	if (drop_unborn(m, req, dir, name, ino))
 		return;
 	p = pending_new(m, req, COMMAND_unlink, finish_removal);
 	p->parent = dir;

@@ -40,16 +40,10 @@ op_begin(fuse_req_t req, bool *ret_helper)
 {
 	struct mount *m = mount_of(req);
 	pid_t tid = fuse_req_ctx(req)->pid;
-	struct tid *t;
 
 	*ret_helper = tid != 0 && tid == replay_pid(m->replay);
-	if (*ret_helper) {
+	if (*ret_helper)
 		replay_drain(m->replay);
-	} else {
-		t = tid_find(m, tid);
-		if (t != NULL)
-			t->oneshot_ino = 0;
-	}
 	return m;
 }
 
@@ -98,7 +92,7 @@ op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 		ino = kview_lookup(m->kview, t, dir, slice_str(name));
 	if (ino != 0 && kview_attr(m->kview, t, ino, &attr))
 		reply_entry_of(m, &attr, &e);
-	else if (!helper && lookup_early(m, t, dir, slice_str(name), &attr)) {
+	else if (ino == 0 && !helper && lookup_early(m, t, dir, slice_str(name), &attr)) {
 		reply_entry_of(m, &attr, &e);
 		e.entry_timeout = 0;
 	}

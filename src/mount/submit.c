@@ -145,6 +145,8 @@ on_done(struct engine_req *ereq, const struct outcome *outcome)
 
 	if (p->req != NULL)
 		fuse_req_interrupt_func(p->req, NULL, NULL);
+	if (outcome->err == 0 && tid_find(m, p->tid) != NULL)
+		tid_find(m, p->tid)->stale_op = 0; /* its retry succeeded */
 	/* Whatever C decided, the caller has now been told about it. */
 	if (outcome->err == 0 || (outcome->err != -EROFS &&
 	    outcome->err != -EINTR && outcome->err != -EAGAIN))

@@ -37,6 +37,7 @@ struct knode {
 	struct handle *handles; /* mount: the open ones */
 	struct birth *birth; /* mount: where it is to be born; NULL: born */
 	struct attr attr;
+	uint64_t n_unnamed; /* times that K took a name from it */
 	uint64_t alias;	    /* what a birth became when its name was taken; 0 */
 	uint64_t wait_rev;  /* while the cursor is below: attributes are given
 			     * with timeout 0 (the parked GETATTR) */
@@ -62,6 +63,9 @@ uint64_t kview_lookup(struct kview *, struct store_txn *, uint64_t dir,
     struct slice name);
 bool kview_attr(struct kview *, struct store_txn *, uint64_t ino,
     struct attr *ret);
+/* In K alone, and C will never have it at its name: unborn, or born as another
+ * file. */
+bool kview_is_ghost(const struct knode *);
 /* Some (directory, name) of a node in K; false: it has none. */
 bool kview_name_of(struct kview *, struct store_txn *, uint64_t ino,
     uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1]);
@@ -77,9 +81,12 @@ void kview_set(struct kview *, struct store_txn *, uint64_t dir,
 /* The three steps of a change, see above. */
 void kview_expect(struct kview *, const struct change *);
 void kview_move(struct kview *, struct store_txn *, const struct change *);
+/* A local change, of which the kernel is told by the answer to its request. */
+void kview_local(struct kview *, struct store_txn *, const struct change *);
 void kview_settle(struct kview *, struct store_txn *, const struct change *);
 
-/* Does K already agree with what this change expects to find? */
+/* Does K agree with what this change expects to find, and has no local change
+ * overtaken it there? */
 bool kview_ready(struct kview *, struct store_txn *, const struct change *);
 /* Is K[dir,name] what C has?  An unborn name over nothing counts as equal. */
 bool kview_equal(struct kview *, struct store_txn *, uint64_t dir,
