@@ -231,6 +231,15 @@ kview_name_of(struct kview *kv, struct store_txn *t, uint64_t ino,
 	return false;
 }
 
+bool
+kview_has_name(struct kview *kv, struct store_txn *t, uint64_t ino)
+{
+	uint64_t dir;
+	char name[LIMIT_NAME + 1];
+
+	return ino == TREE_ROOT || kview_name_of(kv, t, ino, &dir, name);
+}
+
 struct listing {
 	struct entry {
 		char name[LIMIT_NAME + 1];
@@ -404,8 +413,12 @@ kview_ready(struct kview *kv, struct store_txn *txn, const struct change *c)
 	unsigned n = touches(c, t);
 	struct kname *kn;
 
+	/* A reconcile may have been ahead of us and made the node already. */
+	if (c->kind < CHANGE_LINK && kview_has_name(kv, txn, c->node))
+		return false;
 	for (unsigned i = 0; i < n; i++) {
-		if (kview_lookup(kv, txn, t[i].dir, t[i].name) != t[i].was)
+		if (kview_lookup(kv, txn, t[i].dir, t[i].name) != t[i].was ||
+		    !kview_has_name(kv, txn, t[i].dir))
 			return false;
 		kn = name_find(kv, t[i].dir, t[i].name);
 		if (kn != NULL && c->rev != 0 && kn->crossed > c->rev)

@@ -69,6 +69,7 @@ bool kview_is_ghost(const struct knode *);
 /* Some (directory, name) of a node in K; false: it has none. */
 bool kview_name_of(struct kview *, struct store_txn *, uint64_t ino,
     uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1]);
+bool kview_has_name(struct kview *, struct store_txn *, uint64_t ino);
 /* Calls for each name of a directory in K, in byte order. */
 void kview_each(struct kview *, struct store_txn *, uint64_t dir,
     void (*each)(void *arg, const char *name, uint64_t ino), void *arg);

@@ -8,6 +8,8 @@
 #include "config.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,12 +21,14 @@
 
 /* Steps for one name before others get their turn. */
 #define RECONCILE_TRIES 32
-/* Turns that a node waits for its new parent before it is unlinked instead. */
+/* Turns that a node waits for its new parent before it is moved aside. */
 #define PATIENCE 3
 
 enum home { HOME_NONE, HOME_FOUND, HOME_UNREACHABLE };
 
 static enum reconciled remove_name(struct replay *, struct store_txn *,
+    struct op *, uint64_t k);
+static enum reconciled move_aside(struct replay *, struct store_txn *,
     struct op *, uint64_t k);
 static void make_name(struct replay *, struct store_txn *, struct op *,
     uint64_t c);
@@ -64,7 +68,7 @@ reconcile_step(struct replay *r, struct store_txn *t, struct op *op)
 		kview_set(kv, t, dir, name, c);
 		return RECONCILE_EQUAL;
 	}
-	if (op->tries++ >= RECONCILE_TRIES)
+	if (op->tries++ >= RECONCILE_TRIES || !kview_has_name(kv, t, dir))
 		return RECONCILE_LATER;
 	if (k != 0)
 		return remove_name(r, t, op, k);
@@ -121,7 +125,7 @@ remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
 		/* Its new parent is on its way into K, most likely. */
 		if (op->rounds < PATIENCE)
 			return RECONCILE_LATER;
-		break;
+		return move_aside(r, t, op, k);
 	case HOME_NONE:
 		break;
 	}
@@ -145,6 +149,23 @@ remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
 		    "", false);
 	}
 	free(children.names);
+	return RECONCILE_STEP;
+}
+
+/*
+ * The name that it blocks may be the very one which its new parent is to get.
+ */
+static enum reconciled
+move_aside(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
+{
+	uint64_t dir = op->change.dir;
+	char aside[LIMIT_NAME + 1];
+
+	snprintf(aside, sizeof aside, ".govfs-moving-%" PRIx64, k);
+	if (kview_lookup(r->conf.kview, t, dir, slice_str(aside)) != 0)
+		return RECONCILE_LATER;
+	replay_push_reconcile(r, op->rev, dir, aside, false, false);
+	step_rename(r, t, dir, op->change.name, dir, aside);
 	return RECONCILE_STEP;
 }
 
@@ -203,8 +224,7 @@ home_of(struct replay *r, struct store_txn *t, uint64_t node,
 			continue;
 		/* A directory the kernel cannot reach yet is no home. */
 		if (!kview_attr(kv, t, dir, &attr) || attr.nlink == 0 ||
-		    (dir != TREE_ROOT &&
-			!kview_name_of(kv, t, dir, ret_dir, ret_name))) {
+		    !kview_has_name(kv, t, dir)) {
 			answer = HOME_UNREACHABLE;
 			continue;
 		}

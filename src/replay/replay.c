@@ -33,6 +33,7 @@ static void reconcile(struct replay *, struct store_txn *, struct op *);
 static void finish(struct replay *, struct store_txn *, struct op *);
 static void cross(struct replay *, struct store_txn *, struct op *);
 static bool kernel_cares(struct replay *, const struct change *);
+static struct op *first(struct replay *);
 static bool delayed(struct replay *, struct op *);
 static void on_delay(uv_timer_t *);
 static void cursor_update(struct replay *);
@@ -148,7 +149,7 @@ replay_pump(struct replay *r)
 	if (r->pumping || r->stopping)
 		return;
 	r->pumping = true;
-	while (!r->in_flight && (op = r->queue) != NULL) {
+	while (!r->in_flight && (op = first(r)) != NULL) {
 		if (!helper_ready(r) || delayed(r, op))
 			break;
 		t = store_begin(engine_store(r->conf.engine), STORE_READ);
@@ -530,6 +531,27 @@ kernel_cares(struct replay *r, const struct change *c)
 
 	return kview_known(kv, c->dir) || kview_known(kv, c->node) ||
 	    kview_known(kv, c->dir2) || kview_known(kv, c->node2);
+}
+
+/* The oldest operation; those put off let the others pass. */
+static struct op *
+first(struct replay *r)
+{
+	struct op *op = r->queue;
+	uint64_t now = 0;
+
+	for (unsigned n = r->n_queued; n > 1; n--) {
+		if (op->not_before_ns == 0)
+			return op;
+		if (now == 0)
+			now = clock_now_ns();
+		if (op->not_before_ns <= now)
+			return op;
+		DL_DELETE(r->queue, op);
+		DL_APPEND(r->queue, op);
+		op = r->queue;
+	}
+	return op;
 }
 
 static bool

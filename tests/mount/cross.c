@@ -353,6 +353,8 @@ event(int dir, const struct inotify_event *e)
 		    e->mask, e->cookie, s->state, s->replaced ? 'r' : '-',
 		    s->from);
 	if (e->mask & IN_CREATE) {
+		if (s->state == PRESENT && trace)
+			fprintf(stderr, "DUPLICATE\n");
 		if (s->state == PRESENT)
 			stage->user[DUPLICATES]++;
 		*s = (struct seen){.state = PRESENT};
@@ -510,6 +512,10 @@ play(unsigned seconds, unsigned per_s, unsigned commit_ms, unsigned seed,
 	for (unsigned i = 0; i < N_USERS + N_READERS; i++)
 		hang |= !reap(users[i], 4000);
 	calm = player_drain(stage, 20000);
+	if (!calm && getenv("HOLD") != NULL) {
+		printf("# held: daemon %d\n", stage->daemon);
+		pause();
+	}
 	stage->user[QUIT] = 2;
 	hang |= !reap(watcher, 4000);
 	diag("%u s, remote %u/s, commit %u ms, seed %u: %llu remote (%llu "
