@@ -146,6 +146,12 @@ ok 'debug fault lists' grep -qx 'replay_delay_ms 1' \
 ok 'debug fault clears' fault 2 replay_delay_ms 0
 exits 1 'an unknown fault point is refused' fault 2 none 1 2> "$tmp/err"
 ok 'debug metrics counts' test "$(metric 1 govfs_commands_applied)" -gt 5
+settled() {
+	gov debug dump --state "$(state 2)" > "$tmp/out" &&
+	    grep -qx 'queued 0' "$tmp/out" && grep -qx 'differences 0' "$tmp/out"
+}
+ok 'debug dump: kernel and committed tree agree in the end' \
+    wait_for 10 settled
 exits 2 'debug of what is not is a wrong command line' \
     gov debug everything 2> "$tmp/err"
 

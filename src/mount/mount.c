@@ -390,6 +390,7 @@ mount_status(struct mount *m, struct mount_status *ret)
 	    .n_parked = m->n_parked,
 	    .n_late = m->n_late,
 	    .n_handles = m->n_handles,
+	    .n_differences = kview_differences(m->kview),
 	    .lagging = m->late_ns != 0 && now - m->late_ns < LAGGING_NS,
 	};
 }
