@@ -12,7 +12,7 @@
 
 #include <sys/queue.h>
 
-#include "group/compat_core.h"
+#include "group/compat.h"
 #include "group/group.h"
 #include "group/guard.h"
 #include "group/wal.h"

@@ -133,7 +133,7 @@ send_message(struct group *g, struct member *m, const struct raft_message *msg)
 		frame_begin(g, b);
 		buf_u64(b, msg->request_vote_result.term);
 		buf_u8(b, msg->request_vote_result.vote_granted);
-		buf_u8(b, (uint8_t)msg->request_vote_result.pre_vote);
+		buf_u8(b, compat_is_prevote(&msg->request_vote_result));
 		return frame_send(g, m, FRAME_VOTE_RESULT, b);
 	case COMPAT_TIMEOUT_NOW:
 		frame_begin(g, b);
@@ -278,7 +278,8 @@ io_frame(struct group *g, struct member *m, enum group_frame type,
 		msg.type = COMPAT_REQUEST_VOTE_RESULT;
 		msg.request_vote_result.term = reader_u64(r);
 		msg.request_vote_result.vote_granted = reader_u8(r) != 0;
-		msg.request_vote_result.pre_vote = reader_u8(r) % 3;
+		compat_set_prevote(&msg.request_vote_result,
+		    reader_u8(r) != 0);
 		break;
 	case FRAME_TIMEOUT_NOW:
 		msg.type = COMPAT_TIMEOUT_NOW;

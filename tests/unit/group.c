@@ -24,11 +24,11 @@ start_all(void)
 {
 	for (unsigned i = 0; i < hs.conf.n_members; i++) {
 		host_start(&hs, i);
-		is_str(host_answer(&hs, i, 5000), "open",
+		is_str(host_answer(&hs, i, 30000), "open",
 		    "host %u opens its engine", i);
 	}
 	for (unsigned i = 0; i < hs.conf.n_members; i++)
-		is_str(host_answer(&hs, i, 10000), "ready",
+		is_str(host_answer(&hs, i, 30000), "ready",
 		    "host %u opens a session through the group", i);
 }
 
@@ -161,8 +161,8 @@ test_crash(int leader)
 	ok(strncmp(host_ask(&hs, b, "earlier"), "one 0", 5) == 0,
 	    "O5: a request on its way at the crash was done once");
 	host_start(&hs, a);
-	is_str(host_answer(&hs, a, 5000), "open", "the killed host returns");
-	is_str(host_answer(&hs, a, 10000), "ready", "with a new session");
+	is_str(host_answer(&hs, a, 30000), "open", "the killed host returns");
+	is_str(host_answer(&hs, a, 30000), "ready", "with a new session");
 	ok(hosts_equal(&hs, 5000), "O1: and catches up");
 
 	for (unsigned i = 0; i < 3; i++)
@@ -189,16 +189,16 @@ test_rebuild(void)
 	host_kill(&hs, 0);
 	is_int(system(command), 0, "the store of a host is lost");
 	host_start(&hs, 1);
-	is_str(host_answer(&hs, 1, 10000), "open", "it starts alone");
+	is_str(host_answer(&hs, 1, 30000), "open", "it starts alone");
 	sscanf(host_ask(&hs, 1, "digest"), "digest %llu", &after);
 	is_int(after, before,
 	    "O2: and shows what its log knows to be committed");
 	host_start(&hs, 0);
 	host_start(&hs, 2);
-	is_str(host_answer(&hs, 0, 10000), "open", "the others return");
-	is_str(host_answer(&hs, 2, 10000), "open", "both of them");
+	is_str(host_answer(&hs, 0, 30000), "open", "the others return");
+	is_str(host_answer(&hs, 2, 30000), "open", "both of them");
 	for (unsigned i = 0; i < 3; i++)
-		is_str(host_answer(&hs, i, 10000), "ready",
+		is_str(host_answer(&hs, i, 30000), "ready",
 		    "host %u has a session", i);
 }
 
@@ -220,8 +220,8 @@ test_handover(void)
 	ok(clock_now_ns() - began < NS_PER_S,
 	    "without waiting for an election timeout");
 	host_start(&hs, a);
-	is_str(host_answer(&hs, a, 5000), "open", "the stopped one returns");
-	is_str(host_answer(&hs, a, 10000), "ready", "and takes part");
+	is_str(host_answer(&hs, a, 30000), "open", "the stopped one returns");
+	is_str(host_answer(&hs, a, 30000), "ready", "and takes part");
 }
 
 /* Much more than a peer's queue holds. */
@@ -240,7 +240,7 @@ test_catch_up(void)
 	is_int(good, 80, "80 files of a megabyte, with two of three");
 	hs.conf.write_timeout_ms = 20000; /* its session waits for all that */
 	host_start(&hs, c);
-	is_str(host_answer(&hs, c, 10000), "open", "the third returns");
+	is_str(host_answer(&hs, c, 30000), "open", "the third returns");
 	began = clock_now_ns();
 	is_int(commit(a, 200, 1, "y", &p50, NULL), 200, "others write on");
 	is_str(host_answer(&hs, c, 40000), "ready", "it catches up");
@@ -250,8 +250,8 @@ test_catch_up(void)
 	hs.conf.write_timeout_ms = WRITE_TIMEOUT_MS;
 	host_kill(&hs, c);
 	host_start(&hs, c);
-	is_str(host_answer(&hs, c, 10000), "open", "and starts once more");
-	is_str(host_answer(&hs, c, 10000), "ready", "with the others");
+	is_str(host_answer(&hs, c, 30000), "open", "and starts once more");
+	is_str(host_answer(&hs, c, 30000), "ready", "with the others");
 }
 
 static void
@@ -284,13 +284,13 @@ test_minority(void)
 	if (!ok(strstr(before, "readonly") != NULL, "O6: and status says so"))
 		diag("%s", before);
 	host_start(&hs, b);
-	is_str(host_answer(&hs, b, 5000), "open", "one returns");
-	is_str(host_answer(&hs, b, 10000), "ready", "and has a session");
+	is_str(host_answer(&hs, b, 30000), "open", "one returns");
+	is_str(host_answer(&hs, b, 30000), "ready", "and has a session");
 	ok(hosts_leader(&hs, 5000) >= 0, "O6: writing resumes by itself");
 	is_int(commit(a, 10, 2, "m", NULL, NULL), 10, "and commits");
 	host_start(&hs, c);
-	is_str(host_answer(&hs, c, 5000), "open", "so does the other");
-	is_str(host_answer(&hs, c, 10000), "ready", "and has a session");
+	is_str(host_answer(&hs, c, 30000), "open", "so does the other");
+	is_str(host_answer(&hs, c, 30000), "ready", "and has a session");
 	ok(hosts_equal(&hs, 5000), "O2: equal digests on all hosts");
 }
 
@@ -372,8 +372,8 @@ test_broken_disk(void)
 	    "FAILSTOP: a failed write of the log ends the process");
 	is_int(commit(b, 20, 4, "u", NULL, NULL), 20, "the others go on");
 	host_start(&hs, a);
-	is_str(host_answer(&hs, a, 5000), "open", "it returns");
-	is_str(host_answer(&hs, a, 10000), "ready", "and takes part");
+	is_str(host_answer(&hs, a, 30000), "open", "it returns");
+	is_str(host_answer(&hs, a, 30000), "ready", "and takes part");
 	ok(hosts_equal(&hs, 5000), "O2: equal digests on all hosts");
 }
 
@@ -388,7 +388,7 @@ test_quarantine(void)
 	    "conv=notrunc 2>/dev/null", hs.dir);
 	is_int(system(command), 0, "a byte of a log is changed");
 	host_start(&hs, 2);
-	is_str(host_answer(&hs, 2, 5000), "open", "S4: its host starts");
+	is_str(host_answer(&hs, 2, 30000), "open", "S4: its host starts");
 	is_str(host_answer(&hs, 2, 5000), "session -30", "without a session");
 	ok(strncmp(host_ask(&hs, 2, "status"), "status quarantined 0 readonly",
 	    29) == 0, "S4: quarantined");
@@ -481,7 +481,7 @@ test_lost(void)
 	for (unsigned i = 0; i < 3; i++)
 		host_kill(&hs, i);
 	host_start(&hs, 0);
-	is_str(host_answer(&hs, 0, 5000), "open", "one of three starts");
+	is_str(host_answer(&hs, 0, 30000), "open", "one of three starts");
 	is_str(host_answer(&hs, 0, 5000), "session -30",
 	    "O6: its changes wait for write_timeout, then fail");
 	ok(strstr(host_ask(&hs, 0, "status"), "lost") != NULL,
@@ -507,8 +507,8 @@ test_alone(void)
 	    "O4: a barrier alone");
 	host_kill(&hs, 0);
 	host_start(&hs, 0);
-	is_str(host_answer(&hs, 0, 5000), "open", "kill -9: it returns");
-	is_str(host_answer(&hs, 0, 10000), "ready", "with a new session");
+	is_str(host_answer(&hs, 0, 30000), "open", "kill -9: it returns");
+	is_str(host_answer(&hs, 0, 30000), "ready", "with a new session");
 	is_str(host_ask(&hs, 0, "count"), "count 2200 0",
 	    "O1: with everything that was acknowledged");
 }
