@@ -227,8 +227,7 @@ drop_unborn(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
 	t = mount_view(m);
 	kview_set(m->kview, t, dir, slice_str(name), 0);
 	store_abort(t);
-	if (req != NULL)
-		reply_errno(req, 0);
+	reply_errno(req, 0);
 	return true;
 }
 
@@ -340,12 +339,10 @@ op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t dir2,
 		reply_errno(req, -ENOTEMPTY);
 		return;
 	}
+	/* An unborn target, too: dropped now, it would be missed if the rename
+	 * were refused. */
 	commit_bear(m, ino);
-	if ((flags & RENAME_EXCHANGE) != 0)
-		commit_bear(m, ino2);
-	else if (ino2 != 0 && ino2 != ino &&
-	    drop_unborn(m, NULL, dir2, name2, ino2))
-		ino2 = 0;
+	commit_bear(m, ino2);
 	p = pending_new(m, req, COMMAND_rename, finish_removal);
 	p->parent = dir;
 	p->ino = ino;
