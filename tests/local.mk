@@ -133,3 +133,7 @@ check_PROGRAMS += tests/mount/cross.t
 tests_mount_cross_t_SOURCES = tests/mount/cross.c tests/mount/player.c
 tests_mount_cross_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_cross_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
+check_PROGRAMS += tests/mount/freshness.t
+tests_mount_freshness_t_SOURCES = tests/mount/freshness.c tests/mount/player.c
+tests_mount_freshness_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_mount_freshness_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
