@@ -47,6 +47,7 @@ enum guard_bit {
 	GUARD_SEND = 1 << 13,	  /* send() never fails and owns its requests */
 	GUARD_CUT = 1 << 14,	  /* no append while a cut-off one is under way */
 	GUARD_PREVOTE = 1 << 15,  /* a refused pre-vote tells the newer term */
+	GUARD_BATCH = 1 << 16,	  /* loaded entries don't share their memory */
 };
 
 struct guard_conf {

@@ -403,6 +403,7 @@ static void
 settle(struct sim *sim)
 {
 	struct cluster *c = sim->c;
+	bool again[CLUSTER_MAX] = {false};
 	int64_t end;
 	unsigned i;
 
@@ -411,13 +412,23 @@ settle(struct sim *sim)
 		raft_fixture_set_disk_latency(&c->f, i, 5);
 		raft_fixture_io_fault(&c->f, i, -1, 0);
 		c->hosts[i].append_status = 0;
-		if (c->hosts[i].dead)
-			crash(sim, i);
 	}
 	heal(sim);
 	end = sim_now(sim) + SETTLE_MS;
-	while (!settled(sim) && sim_now(sim) < end && sim->broken[0] == '\0')
+	while (!settled(sim) && sim_now(sim) < end && sim->broken[0] == '\0') {
 		turn(sim, false);
+		/* The fixture's timers are random only if we are. */
+		i = (unsigned)sim_random(sim, c->n);
+		raft_fixture_set_randomized_election_timeout(&c->f, i,
+		    ELECTION_MS + (unsigned)sim_random(sim, ELECTION_MS));
+		/* Once more for a write that had failed before the healing. */
+		for (i = 0; i < c->n; i++)
+			if (c->hosts[i].dead && !again[i]) {
+				again[i] = true;
+				crash(sim, i);
+				heal(sim);
+			}
+	}
 	if (!settled(sim))
 		sim_broken(sim, "not settled %d s after the last fault",
 		    SETTLE_MS / 1000);
