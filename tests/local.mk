@@ -54,8 +54,15 @@ tests_sim_sim_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 
 # Long, for the night: other seeds than check's.  SEED=n starts elsewhere.
 .PHONY: soak
-soak: tests/sim/sim.t
+soak: tests/sim/sim.t tests/mount/cross.t tests/mount/freshness.t \
+    tests/mount/crash.t
 	tests/sim/sim.t $${SEED:-1000} 1000
+	for rate in 200 1000 3000 6000; do for commit in 0 1; do \
+		tests/mount/cross.t 20 $$rate $$commit $${SEED:-1000} || \
+		    exit 1; done; done
+	tests/mount/cross.t 20 1000 1 $${SEED:-1000} helper
+	tests/mount/freshness.t 10 $${SEED:-1000}
+	tests/mount/crash.t 200 $${SEED:-1000}
 check_PROGRAMS += tests/unit/engine.t
 tests_unit_engine_t_SOURCES = tests/unit/engine.c
 tests_unit_engine_t_LDADD = $(COMMON_LIBS)
