@@ -18,7 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <linux/kcmp.h>
 
 #include "mount/mount_internal.h"
 
@@ -176,7 +179,7 @@ is_elsewhere(pid_t pid, int theirs, int ours)
 
 /* Does /proc/PID/fdinfo/N describe a writable descriptor of the node? */
 static bool
-describes(pid_t pid, const char *number, uint64_t ino, int mount_id)
+describes(pid_t pid, const char *number, const struct wanted *wanted)
 {
 	char path[NAME_MAX + 8], text[512], *at;
 	unsigned long flags;
@@ -186,7 +189,7 @@ describes(pid_t pid, const char *number, uint64_t ino, int mount_id)
 	if (!slurp_proc(pid, path, text, sizeof text))
 		return false;
 	at = strstr(text, "ino:");
-	if (at == NULL || strtoull(at + 4, NULL, 10) != ino)
+	if (at == NULL || strtoull(at + 4, NULL, 10) != wanted->ino)
 		return false;
 	at = strstr(text, "flags:");
 	if (at == NULL)
@@ -195,8 +198,8 @@ describes(pid_t pid, const char *number, uint64_t ino, int mount_id)
 	if ((flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH) != 0)
 		return false;
 	at = strstr(text, "mnt_id:");
-	theirs = at == NULL ? mount_id : (int)strtol(at + 7, NULL, 10);
-	return !is_elsewhere(pid, theirs, mount_id);
+	theirs = at == NULL ? wanted->mount_id : (int)strtol(at + 7, NULL, 10);
+	return !is_elsewhere(pid, theirs, wanted->mount_id);
 }
 
 /*
@@ -221,38 +224,50 @@ may_be(int fd, const char *number, const char *name)
 	return strncmp(last + 1, name, strlen(name)) == 0;
 }
 
-int
-caller_descriptors(pid_t pid, uint64_t ino, const char *name, int mount_id,
-    bool *ret_none)
+void
+caller_descriptors(pid_t pid, const struct wanted *wanted,
+    struct descriptors *ret)
 {
 	char path[64], entries[2048] __attribute__((aligned(8)));
-	int fd, n = 0, seen = 0;
+	int fd, seen = 0;
 	ssize_t len, at;
 
-	*ret_none = false;
+	*ret = (struct descriptors){.n = -1};
 	if (pid <= 0)
-		return -1;
+		return;
 	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0) {
-		*ret_none = errno == ENOENT;
-		return errno == ENOENT ? 0 : -1;
+		ret->none = errno == ENOENT;
+		ret->n = ret->none ? 0 : -1;
+		return;
 	}
-	while (n >= 0 && (len = getdents64(fd, entries, sizeof entries)) > 0) {
-		for (at = 0; at < len && n >= 0;) {
+	ret->n = 0;
+	while (ret->n >= 0 &&
+	    (len = getdents64(fd, entries, sizeof entries)) > 0) {
+		for (at = 0; at < len && ret->n >= 0;) {
 			struct dirent64 *e = (void *)(entries + at);
 
 			at += e->d_reclen;
 			if (!isdigit((unsigned char)e->d_name[0]))
 				continue;
-			if (++seen > LIMIT_FDINFO)
-				n = -1;
-			else if (may_be(fd, e->d_name, name) &&
-			    describes(pid, e->d_name, ino, mount_id))
-				n++;
+			if (++seen > LIMIT_FDINFO) {
+				ret->n = -1;
+			} else if (may_be(fd, e->d_name, wanted->name) &&
+			    describes(pid, e->d_name, wanted)) {
+				if (ret->n < DESCRIPTORS_LISTED)
+					ret->fds[ret->n] = atoi(e->d_name);
+				ret->n++;
+			}
 		}
 	}
 	close(fd);
-	*ret_none = seen == 0;
-	return n;
+	ret->none = seen == 0;
+}
+
+bool
+caller_shares(pid_t pid, int fd, pid_t other, int other_fd)
+{
+	return syscall(SYS_kcmp, pid, other, KCMP_FILE, (unsigned long)fd,
+	    (unsigned long)other_fd) == 0;
 }

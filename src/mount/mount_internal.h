@@ -76,10 +76,11 @@ struct handle {
 	struct buf text;
 };
 
-/* A FLUSH or FSYNC that waits for a commit under way. */
+/* A FLUSH, FSYNC or synchronous WRITE that waits for a commit under way. */
 struct flusher {
 	struct mount *mount;
 	fuse_req_t req;
+	size_t written; /* WRITE: its bytes; 0: no WRITE */
 	pid_t tid;
 	bool interrupted;
 	bool again; /* what was written meanwhile is to be committed too */
@@ -200,11 +201,21 @@ pid_t caller_process(pid_t tid); /* thread group id; tid itself if unknown */
 bool caller_killed(pid_t tid);	 /* SIGKILL is pending */
 bool caller_dying(pid_t tid);	 /* exiting because of a fatal signal */
 bool caller_alive(pid_t pid);
-/* Open writable descriptors that a process has on a node; -1: can't tell.
- * mount_id is our mount's: another file system may have the number, too.
- * ret_none: it has no descriptor at all, of any file. */
-int caller_descriptors(pid_t pid, uint64_t ino, const char *name,
-    int mount_id, bool *ret_none);
+/* Which descriptors: writable ones of a node. */
+struct wanted {
+	uint64_t ino;
+	const char *name; /* in its directory; NULL: unknown */
+	int mount_id;	  /* ours: another file system may have the ino, too */
+};
+enum { DESCRIPTORS_LISTED = 16 };
+struct descriptors {
+	int n;	   /* that the process has; -1: can't tell */
+	int fds[DESCRIPTORS_LISTED]; /* the first of them */
+	bool none; /* it has none at all, of any file */
+};
+void caller_descriptors(pid_t, const struct wanted *, struct descriptors *ret);
+/* Are two processes' descriptors one open file? */
+bool caller_shares(pid_t, int fd, pid_t other, int other_fd);
 
 /* reply.c: attributes and entries as the kernel wants them */
 void reply_stat(const struct attr *, struct stat *ret);
@@ -259,7 +270,8 @@ void pending_interrupts(struct mount *);
 
 /* commit.c */
 void commit_flush(struct mount *, fuse_req_t, struct handle *);
-void commit_sync(struct mount *, fuse_req_t, struct handle *);
+/* written: the bytes of a WRITE that asks for it (O_DSYNC); 0: FSYNC. */
+void commit_sync(struct mount *, fuse_req_t, struct handle *, size_t written);
 void commit_released(struct mount *, struct handle *);
 /* Sees to it that an unborn node's birth goes first. */
 void commit_bear(struct mount *, uint64_t ino);

@@ -208,6 +208,7 @@ write_append(struct mount *m, struct handle *h, const char *bytes, size_t size)
 		return -EFBIG;
 	if (m->drafts_bytes + size > LIMIT_DRAFTS_BYTES)
 		return -ENOSPC;
+	h->append = true; /* fcntl(2) may have said so after open(2) */
 	buf_raw(&h->draft, bytes, size);
 	if (buf_error(&h->draft) != 0)
 		return buf_error(&h->draft);
@@ -261,7 +262,7 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
 		err = -ESTALE;
 	else if (!mount_writable(m))
 		err = -EROFS;
-	else if (h->append)
+	else if ((fi->flags & O_APPEND) != 0)
 		err = write_append(m, h, bytes, size);
 	else
 		err = write_at(m, h, bytes, size, (uint64_t)off);
@@ -272,7 +273,10 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
 		return;
 	}
 	touched(m, h);
-	fuse_reply_write(req, size);
+	if ((fi->flags & O_DSYNC) != 0 && size > 0)
+		commit_sync(m, req, h, size);
+	else
+		fuse_reply_write(req, size);
 }
 
 void

@@ -340,7 +340,7 @@ op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	if (h == NULL || !h->writes)
 		reply_errno(req, h != NULL || dotgov_is(ino) ? 0 : -EIO);
 	else
-		commit_sync(m, req, h);
+		commit_sync(m, req, h, 0);
 }
 
 void
