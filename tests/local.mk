@@ -127,7 +127,7 @@ check_PROGRAMS += tests/unit/group_chaos.t
 tests_unit_group_chaos_t_SOURCES = tests/unit/group_chaos.c \
 	tests/unit/group_host.c tests/unit/group_host.h
 tests_unit_group_chaos_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
-check_SCRIPTS += tests/mount/commit.t tests/mount/birth.t
+check_SCRIPTS += tests/mount/commit.t tests/mount/birth.t tests/mount/reach.t
 
 check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \
 	tests/scenario/disk.t tests/scenario/signals.t

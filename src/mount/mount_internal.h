@@ -224,6 +224,9 @@ void reply_entry_of(struct mount *, const struct attr *,
     struct fuse_entry_param *ret);
 /* Replies and counts the kernel's reference. */
 void reply_entry(struct mount *, fuse_req_t, uint64_t ino);
+/* The kernel will count this entry.  The attributes of a directory that is told
+ * to the helper alone expire at once: see kview_reach(). */
+void reply_remember(struct mount *, fuse_req_t, struct fuse_entry_param *);
 void reply_attr(struct mount *, fuse_req_t, uint64_t ino);
 void reply_errno(fuse_req_t, int err); /* negative errno; 0: success */
 /* ESTALE once per thread and operation, then `natural`. */

@@ -108,7 +108,9 @@ op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 		return;
 	}
 	if (e.ino != 0)
-		kview_remember(m->kview, e.ino);
+		reply_remember(m, req, &e);
+	if (e.ino != 0 && (strcmp(name, ".") == 0 || strcmp(name, "..") == 0))
+		kview_reach(m->kview, e.ino); /* names below it are kept */
 	if (fuse_reply_entry(req, &e) == -ENOENT && e.ino != 0)
 		kview_forget(m->kview, e.ino, 1);
 }
@@ -221,6 +223,8 @@ op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	if (oneshot(m, req, ino) || getattr_draft(m, req, ino, fi))
 		return;
+	if (fuse_req_ctx(req)->pid != replay_pid(m->replay))
+		kview_reach(m->kview, ino);
 	reply_attr(m, req, ino);
 }
 

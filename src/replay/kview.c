@@ -162,7 +162,27 @@ kview_forget(struct kview *kv, uint64_t ino, uint64_t n)
 	if (node == NULL)
 		return;
 	node->n_lookup -= n < node->n_lookup ? n : node->n_lookup;
+	if (node->n_lookup == 0)
+		node->reached = false;
 	kview_release(kv, node);
+}
+
+void
+kview_reach(struct kview *kv, uint64_t ino)
+{
+	struct knode *node = kview_find(kv, ino);
+
+	if (node != NULL)
+		node->reached = true;
+}
+
+bool
+kview_reached(struct kview *kv, uint64_t ino)
+{
+	struct knode *node = ino == 0 ? NULL : kview_find(kv, ino);
+
+	return ino == TREE_ROOT ||
+	    (node != NULL && node->n_lookup > 0 && node->reached);
 }
 
 bool

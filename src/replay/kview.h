@@ -27,6 +27,7 @@ struct kname;
 struct knode {
 	uint64_t ino;
 	uint64_t n_lookup;  /* references that the kernel holds */
+	bool reached;	    /* by others than the helper, or something below */
 	unsigned n_pending; /* published changes that were not replayed yet */
 	unsigned n_handles; /* open handles of mount */
 	unsigned n_dirty;   /* of them: with a draft not committed yet */
@@ -57,6 +58,15 @@ void kview_release(struct kview *, struct knode *);
 void kview_remember(struct kview *, uint64_t ino);		/* LOOKUP's + 1 */
 void kview_forget(struct kview *, uint64_t ino, uint64_t n); /* FORGET */
 bool kview_known(struct kview *, uint64_t ino); /* by the kernel */
+/*
+ * A directory that only the helper has made or met is known, but nobody watches
+ * it: its attributes in the kernel expire at once, and whoever goes through it,
+ * opens or watches it needs them for its permission check: a GETATTR tells us.
+ * (Not its entry: a LOOKUP could be answered in the middle of an operation on
+ * that name.)  Below it the kernel holds nothing.
+ */
+void kview_reach(struct kview *, uint64_t ino);
+bool kview_reached(struct kview *, uint64_t ino); /* and known */
 
 /* What the kernel should be told.  0: there is no such name. */
 uint64_t kview_lookup(struct kview *, struct store_txn *, uint64_t dir,

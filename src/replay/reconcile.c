@@ -63,8 +63,8 @@ reconcile_step(struct replay *r, struct store_txn *t, struct op *op)
 	}
 	if (!op->force && kview_equal(kv, t, dir, name))
 		return RECONCILE_EQUAL;
-	if (!kview_known(kv, dir) && !kview_known(kv, k) &&
-	    !kview_known(kv, c)) {
+	if (!kview_reached(kv, dir) && !kview_reached(kv, k) &&
+	    !kview_reached(kv, c)) {
 		kview_set(kv, t, dir, name, c);
 		return RECONCILE_EQUAL;
 	}

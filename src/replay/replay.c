@@ -348,7 +348,7 @@ begin_node(struct replay *r, struct store_txn *t, struct op *op)
 	if (!named)
 		named = kview_name_of(kv, t, c->node, &dir, name);
 	if (!named || op->tries >= OP_TRIES ||
-	    (!kview_known(kv, c->node) && !kview_known(kv, dir))) {
+	    (!kview_reached(kv, c->node) && !kview_reached(kv, dir))) {
 		kview_move(kv, t, c);
 		if (kview_known(kv, c->node))
 			r->conf.invalidate(r->conf.arg, c->node);
@@ -374,6 +374,9 @@ replay_send(struct replay *r, const struct change *change, enum helper_op what,
 	struct helper_request *q = &r->request;
 
 	assert(!r->in_flight);
+	/* From now on the kernel may hold names below them. */
+	kview_reach(r->conf.kview, dir);
+	kview_reach(r->conf.kview, dir2);
 	memset(q, 0, sizeof *q);
 	q->id = r->next_id++;
 	q->op = what;
@@ -522,15 +525,16 @@ cross(struct replay *r, struct store_txn *t, struct op *op)
 
 /*
  * An inotify watch pins its inode, and a pinned inode is never forgotten: where
- * the kernel holds no reference nobody watches and nothing is cached.
+ * the kernel holds no reference nobody watches and nothing is cached; nor where
+ * nobody but the helper has been.
  */
 static bool
 kernel_cares(struct replay *r, const struct change *c)
 {
 	struct kview *kv = r->conf.kview;
 
-	return kview_known(kv, c->dir) || kview_known(kv, c->node) ||
-	    kview_known(kv, c->dir2) || kview_known(kv, c->node2);
+	return kview_reached(kv, c->dir) || kview_reached(kv, c->node) ||
+	    kview_reached(kv, c->dir2) || kview_reached(kv, c->node2);
 }
 
 /* The oldest operation; those put off let the others pass. */
