@@ -160,6 +160,8 @@ replay_pump(struct replay *r)
 		store_abort(t);
 	}
 	r->pumping = false;
+	if (!r->in_flight)
+		helper_idle(r);
 	cursor_update(r);
 }
 
