@@ -22,6 +22,9 @@ PATH=$(dirname "$GOV"):$PATH
 tap_n=0 tap_failed=0 tap_done=0
 DIR="" tmp=""
 
+# A core file of a program killed in the tree would be a change of the tree.
+ulimit -c 0
+
 # ---- TAP ----
 
 # The report goes where the script's output went at first, whatever a test does
