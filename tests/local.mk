@@ -121,7 +121,6 @@ tests_mount_posix_name_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_posix_name_SOURCES = tests/mount/posix_name.c tests/mount/posix.h
 tests_mount_posix_attr_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_posix_attr_SOURCES = tests/mount/posix_attr.c tests/mount/posix.h
-check_SCRIPTS += tests/mount/posix.t
 
 check_PROGRAMS += tests/unit/group_chaos.t
 tests_unit_group_chaos_t_SOURCES = tests/unit/group_chaos.c \
@@ -133,7 +132,6 @@ check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \
 	tests/scenario/disk.t tests/scenario/signals.t
 check_PROGRAMS += tests/scenario/interrupted
 tests_scenario_interrupted_SOURCES = tests/scenario/interrupted.c
-check_SCRIPTS += tests/mount/posix.t tests/mount/commit.t tests/mount/hosts.t
 
 EXTRA_DIST += tests/mount/player.h
 check_PROGRAMS += tests/mount/cross.t
@@ -153,4 +151,4 @@ tests_mount_events_t_SOURCES = tests/mount/events.c tests/mount/player.c
 tests_mount_events_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_events_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
 check_SCRIPTS += tests/mount/posix.t tests/mount/commit.t tests/mount/hosts.t \
-	tests/mount/outcome.t
+	tests/mount/outcome.t tests/mount/lagging.t
