@@ -192,7 +192,7 @@ interrupts(struct mount *m)
 {
 	if (!m->interrupts)
 		return;
-	m->interrupts = false;
+	m->interrupts = m->resisting = false;
 	pending_interrupts(m);
 	commit_interrupts(m);
 	park_interrupts(m);
@@ -221,6 +221,9 @@ on_tick(uv_timer_t *timer)
 {
 	struct mount *m = timer->data;
 
+	/* The kernel tells of one interrupt only: who has gone on waiting after
+	 * a harmless one may have been killed since. */
+	m->interrupts |= m->resisting;
 	interrupts(m);
 	if (m->parked != NULL)
 		park_expire(m, clock_now_ns());

@@ -175,6 +175,7 @@ struct mount {
 	struct tid *tids;
 	uint64_t n_dir_renames, dir_rename_ns;
 	bool interrupts; /* some pending or parked request was interrupted */
+	bool resisting;	 /* and one of them waits on: only a kill ends it */
 	bool stopping;
 	void (*stop_cb)(void *);
 	void *stop_arg;

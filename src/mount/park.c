@@ -193,13 +193,14 @@ park_interrupts(struct mount *m)
 	DL_FOREACH_SAFE (m->parked, p, next) {
 		if (!p->interrupted)
 			continue;
-		p->interrupted = false;
 		if (p->asking)
 			engine_barrier_cancel(m->conf.engine, &p->barrier);
 		if (p->kind != PARKED_GETATTR)
 			give_up(m, p, -EINTR);
 		else if (caller_killed(p->tid))
 			settle(m, p);
+		else
+			m->resisting = true;
 	}
 }
 

@@ -106,11 +106,12 @@ pending_interrupts(struct mount *m)
 	DL_FOREACH_SAFE (m->pending, p, next) {
 		if (!p->interrupted)
 			continue;
-		p->interrupted = false;
 		if (session_withdraw(m->conf.session, &p->ereq))
 			on_done(&p->ereq, &withdrawn);
 		else if (caller_killed(p->tid))
 			session_abandon(m->conf.session, &p->ereq);
+		else
+			m->resisting = true;
 	}
 }
 

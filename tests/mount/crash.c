@@ -178,6 +178,47 @@ round_of(unsigned seed, unsigned commit_ms, int sig)
 	return wrong;
 }
 
+static void
+on_usr1(int sig)
+{
+}
+
+static void
+no_tick(struct remote *r)
+{
+}
+
+/* The kernel tells a daemon of the first signal only. */
+static void
+killed_later(void)
+{
+	struct sigaction sa = {.sa_handler = on_usr1};
+	char path[128];
+	uint64_t start;
+	pid_t pid;
+
+	stage = player_stage("crash");
+	if (!player_start(stage, 3000, 1, no_tick, NULL)) {
+		fail("the file system is mounted");
+		return;
+	}
+	snprintf(path, sizeof path, "%s/d", stage->mnt);
+	pid = fork();
+	if (pid == 0) {
+		sigaction(SIGUSR1, &sa, NULL);
+		_exit(mkdir(path, 0755) != 0);
+	}
+	usleep(100000);
+	kill(pid, SIGUSR1);
+	usleep(100000);
+	start = now_us();
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	ok(now_us() - start < 1000000, "O7: a process that waits for a commit "
+	    "of 3 s is killed at once, also after a signal it handled");
+	player_stop(stage);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -210,5 +251,6 @@ main(int argc, char **argv)
 	}
 	is_int(bad, 0, "O7: %u daemons died under load, every caller "
 	    "returned, every helper went", rounds);
+	killed_later();
 	return done_testing();
 }
