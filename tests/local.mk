@@ -151,4 +151,4 @@ tests_mount_events_t_SOURCES = tests/mount/events.c tests/mount/player.c
 tests_mount_events_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_events_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
 check_SCRIPTS += tests/mount/posix.t tests/mount/commit.t tests/mount/hosts.t \
-	tests/mount/outcome.t tests/mount/lagging.t
+	tests/mount/outcome.t tests/mount/lagging.t tests/mount/random.t
