@@ -152,3 +152,5 @@ tests_mount_events_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_events_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
 check_SCRIPTS += tests/mount/posix.t tests/mount/commit.t tests/mount/hosts.t \
 	tests/mount/outcome.t tests/mount/lagging.t tests/mount/random.t
+	tests/mount/outcome.t tests/mount/lagging.t
+check_SCRIPTS += tests/mount/fresh.t

@@ -265,6 +265,7 @@ applied_here(struct mount *m, const struct engine_applied *a)
 			continue;
 		}
 		kview_local(m->kview, t, c);
+		own_freed(m, c);
 		if (c->kind == CHANGE_RENAME && p->ino != c->node) {
 			kview_set(m->kview, t, c->dir2, slice_str(c->name2),
 			    p->ino);

@@ -148,6 +148,13 @@ struct tid {
 	UT_hash_handle hh;
 };
 
+/* Names freed here that are remembered while the replay lags, newest kept. */
+#define OWN_NAMES 256
+struct own_name {
+	uint64_t dir, rev; /* rev 0: unused */
+	char name[LIMIT_NAME + 1];
+};
+
 struct mount {
 	struct mount_conf conf;
 	struct fuse_session *se;
@@ -173,6 +180,8 @@ struct mount {
 	unsigned n_parked;
 	uint64_t n_late, late_ns;
 	struct tid *tids;
+	struct own_name own[OWN_NAMES];
+	unsigned n_own;
 	uint64_t n_dir_renames, dir_rename_ns;
 	bool interrupts; /* some pending or parked request was interrupted */
 	bool resisting;	 /* and one of them waits on: only a kill ends it */
@@ -238,6 +247,11 @@ void reply_stale(struct mount *, fuse_req_t, uint32_t op, uint64_t dir,
 struct tid *tid_of(struct mount *, pid_t tid); /* made if unknown */
 struct tid *tid_find(struct mount *, pid_t tid);
 void tid_free_all(struct mount *);
+
+/* own.c */
+void own_freed(struct mount *, const struct change *);
+/* What the command's stamp says that its caller's kernel has seen. */
+uint64_t own_seen(struct mount *, const struct command *);
 
 /* version.c */
 struct version *version_pin(struct mount *, struct knode *); /* current C */

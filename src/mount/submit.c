@@ -67,7 +67,7 @@ pending_submit(struct pending *p, const struct credentials *cred)
 		cred = &own;
 	}
 	caller_stamp(cred, &p->ereq.command.stamp);
-	p->ereq.command.stamp.seen = replay_cursor(m->replay);
+	p->ereq.command.stamp.seen = own_seen(m, &p->ereq.command);
 	err = mount_writable(m) ? session_submit(m->conf.session, &p->ereq)
 				: -EROFS;
 	if (err != 0) {

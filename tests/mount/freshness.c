@@ -9,6 +9,8 @@
  * replay is.  With the parking switched off the same test must see old data.
  *
  * freshness.t [SECONDS [SEED]] per configuration.
+ * freshness.t hosts KIND SECONDS DIR...: the same between real hosts, of which
+ * each DIR is one, by two processes each; KIND is 0 to 3.  tests/mount/fresh.t
  */
 #include "config.h"
 
@@ -334,16 +336,17 @@ update(uint64_t n, const char *tmp)
 	must(CALL(truncate("size", (off_t)(n % SIZE_MOD))), "truncate");
 }
 
+/* pause_us: between two times with the lock, at most. */
 static void
-user(unsigned seed)
+user(const char *dir, unsigned seed, unsigned pause_us)
 {
-	char mine[32], tmp[32], path[128];
+	char mine[32], tmp[32], path[512];
 	unsigned rng = seed * 7919 + 3;
 	uint64_t n;
 
 	snprintf(mine, sizeof mine, "mine.%u", seed);
 	snprintf(tmp, sizeof tmp, "tmp.%u", seed);
-	snprintf(path, sizeof path, "%s/l", stage->mnt);
+	snprintf(path, sizeof path, "%s/l", dir);
 	if (chdir(path) != 0)
 		_exit(1);
 	put_file(mine, "");
@@ -364,17 +367,17 @@ user(unsigned seed)
 		stage->user[TRUTH] = n + 1;
 		stage->user[HERE]++;
 		release(mine);
-		usleep(200 + rnd(&rng, 1500));
+		usleep(200 + rnd(&rng, pause_us));
 	}
 	_exit(0);
 }
 
 static bool
-prepare(void)
+prepare(const char *dir)
 {
-	char path[128];
+	char path[512];
 
-	snprintf(path, sizeof path, "%s/l", stage->mnt);
+	snprintf(path, sizeof path, "%s/l", dir);
 	if (mkdir(path, 0755) != 0 || chdir(path) != 0)
 		return false;
 	stage->user[TRUTH] = 1;
@@ -401,14 +404,14 @@ play(enum kind how, unsigned delay_ms, bool parking_off, unsigned ms,
 		fail("the file system is mounted");
 		return;
 	}
-	if (!prepare())
+	if (!prepare(stage->mnt))
 		stage->user[BROKEN]++;
 	stage->delay_ms = delay_ms;
 	stage->parking_off = parking_off;
 	for (unsigned i = 0; i < N_USERS; i++) {
 		users[i] = fork();
 		if (users[i] == 0)
-			user(seed * 10 + i);
+			user(stage->mnt, seed * 10 + i, 1500);
 	}
 	stage->remote_on = true;
 	usleep(ms * 1000);
@@ -453,6 +456,56 @@ play(enum kind how, unsigned delay_ms, bool parking_off, unsigned ms,
 	player_stop(stage);
 }
 
+/* Between real hosts: no remote player, everybody is local somewhere. */
+static int
+play_hosts(enum kind how, unsigned ms, int n_dirs, char **dirs)
+{
+	pid_t users[32];
+	int n_users = 0;
+	char path[512];
+	struct stat st;
+
+	kind = how;
+	stage = player_stage("fresh");
+	if (!prepare(dirs[0]))
+		stage->user[BROKEN]++;
+	for (int i = 0; i < n_dirs; i++) {
+		snprintf(path, sizeof path, "%s/l/dir.1/in", dirs[i]);
+		for (int n = 0; n < 5000 && stat(path, &st) != 0; n++)
+			usleep(1000);
+	}
+	for (int i = 0; i < 2 * n_dirs && i < 32; i++) {
+		users[n_users] = fork();
+		if (users[n_users++] == 0)
+			user(dirs[i / 2], (unsigned)i + 1,
+			    how == EXCL ? 3000 : 30000);
+	}
+	usleep(ms * 1000);
+	stage->user[QUIT] = 1;
+	for (int i = 0; i < n_users; i++)
+		waitpid(users[i], NULL, 0);
+	printf("# %s: %llu times; stale: size %llu, link %llu, name %llu, old "
+	       "name %llu, directory %llu, data %llu; lost %llu, failed %llu; "
+	       "slowest %llu us\n",
+	    kinds[how], (unsigned long long)stage->user[HERE],
+	    (unsigned long long)stage->user[STALE_SIZE],
+	    (unsigned long long)stage->user[STALE_LINK],
+	    (unsigned long long)stage->user[STALE_NAME],
+	    (unsigned long long)stage->user[STALE_OLD_NAME],
+	    (unsigned long long)stage->user[STALE_DIR],
+	    (unsigned long long)stage->user[STALE_DATA],
+	    (unsigned long long)stage->user[LOST],
+	    (unsigned long long)(stage->user[BROKEN] + stage->user[WRONG]),
+	    (unsigned long long)stage->user[SLOWEST_US]);
+	rmdir(stage->mnt);
+	rmdir(stage->dir);
+	return stage->user[HERE] > 5 && stale() == 0 &&
+		stage->user[BROKEN] + stage->user[WRONG] == 0 &&
+		stage->user[SLOWEST_US] < 2000000
+	    ? 0
+	    : 1;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -465,6 +518,9 @@ main(int argc, char **argv)
 		puts("1..0 # SKIP needs root and /dev/fuse");
 		return 0;
 	}
+	if (argc > 4 && strcmp(argv[1], "hosts") == 0)
+		return play_hosts((enum kind)atoi(argv[2]),
+		    (unsigned)atoi(argv[3]) * 1000, argc - 4, argv + 4);
 	if (argc > 1)
 		ms = (unsigned)atoi(argv[1]) * 1000;
 	if (argc > 2)
