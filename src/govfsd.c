@@ -226,6 +226,24 @@ local_status(void *arg, struct ctl_local *ret)
 	ret->lagging = st.lagging;
 }
 
+/* What stands between the kernel's view and the committed tree. */
+static void
+dump(void *arg, struct buf *ret)
+{
+	struct daemon *d = arg;
+	struct mount_status st;
+	char text[256];
+	int len;
+
+	mount_status(d->mount, &st);
+	len = snprintf(text, sizeof text, "rev %" PRIu64 "\ncursor %" PRIu64
+	    "\nqueued %u\nparked %u\nlate %" PRIu64 "\nhandles %u\n"
+	    "differences %u\n", engine_rev(d->engine), st.cursor,
+	    st.n_queued, st.n_parked, st.n_late, st.n_handles,
+	    st.n_differences);
+	buf_raw(ret, text, (size_t)len);
+}
+
 static int
 open_faces(struct daemon *d, const struct options *opt)
 {
@@ -238,7 +256,8 @@ open_faces(struct daemon *d, const struct options *opt)
 	    .gone = on_gone,
 	    .arg = d,
 	};
-	struct ctl_hooks hooks = {.arg = d, .local = local_status};
+	struct ctl_hooks hooks = {.arg = d, .local = local_status,
+	    .dump = dump};
 	char path[PATH_MAX + 16];
 	struct session_conf sc = {.loop = &d->loop,
 	    .engine = d->engine,

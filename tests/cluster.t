@@ -51,4 +51,10 @@ for p in $pids; do
 	nok "process $p is gone" test -e "/proc/$p/exe"
 done
 is "$(mounts)" 0 'a clean stop unmounts'
+
+DIR=$tmp/one
+ok 'a single host is a cluster, too' cluster up 1
+is "$(cluster leader)" 1 'and leads'
+ok 'it is killed' cluster kill 1
+ok 'down clears it' cluster down
 done_testing

@@ -9,7 +9,7 @@ make_tmp
 cd "$GOV_SRC" || exit
 
 # A page's text without markup, one blank between words.
-text_of() { mandoc -Tascii "$man/$1" | col -b | tr -s ' \n' ' '; }
+text_of() { mandoc -Tascii "$man/$1" | sed 's/.\x08//g' | tr -s ' \n' ' '; }
 
 # has PAGE WORD...: all are in it; names what is not.
 # shellcheck disable=SC2317
@@ -25,7 +25,7 @@ has() {
 # The names of a .def file: its N-th field.
 defs() { sed -nE "s/^$1\(([^,]*), ?([^,]*)(,.*)?/\\$3/p" "src/$2"; }
 
-need mandoc col
+need mandoc
 declare -A words
 for p in $pages; do
 	ok "$p is built" test -s "$man/$p"
@@ -52,6 +52,11 @@ done < <(sed -n 's/^\.Xr \(gov[a-z.-]* [0-9]\).*/\1/p' man/*.in | sort -u)
 is "$(defs METRIC base/metric.def 1 | wc -l)" \
     "$(grep -c '^METRIC(' src/base/metric.def)" 'no metric is overlooked here'
 
+# The daemon's own table of options.
+# shellcheck disable=SC2046
+ok 'every option of govfsd is in govfsd(8)' has govfsd.8 \
+    $(sed -nE 's/^[[:space:]]*\{"([a-z-]+)", (no|required)_argument.*/--\1/p' \
+	src/govfsd.c)
 if [ -x "$GOV" ]; then
 	for c in $("$GOV" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
 		# shellcheck disable=SC2046

@@ -129,6 +129,12 @@ ok 'why: exits 0 with a sentence after a failure' \
 like "$(cat "$tmp/out")" "$a/config/f: Stale file handle: ?*" \
     'it names path, errno and reason'
 is "$(gov why --json "$a/config/f" | jq -r .error)" ESTALE 'why --json'
+head -c 2000000 /dev/zero > "$a/config/large" 2> "$tmp/err"
+like "$(gov why "$a/config/large")" '*: File too large: ?*' \
+    'U37: why a write was too much, of a file not born yet'
+mkfifo "$a/config/fifo" 2> "$tmp/err"
+like "$(gov why "$a/config/fifo")" '*: Operation not permitted: ?*' \
+    'U37: why there is no FIFO'
 ln -s "$a/config" "$tmp/link"
 ok 'why: through a symbolic link to the tree' gov why "$tmp/link/f" > "$tmp/out"
 
@@ -140,6 +146,12 @@ ok 'debug fault lists' grep -qx 'replay_delay_ms 1' \
 ok 'debug fault clears' fault 2 replay_delay_ms 0
 exits 1 'an unknown fault point is refused' fault 2 none 1 2> "$tmp/err"
 ok 'debug metrics counts' test "$(metric 1 govfs_commands_applied)" -gt 5
+settled() {
+	gov debug dump --state "$(state 2)" > "$tmp/out" &&
+	    grep -qx 'queued 0' "$tmp/out" && grep -qx 'differences 0' "$tmp/out"
+}
+ok 'debug dump: kernel and committed tree agree in the end' \
+    wait_for 10 settled
 exits 2 'debug of what is not is a wrong command line' \
     gov debug everything 2> "$tmp/err"
 

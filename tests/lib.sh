@@ -22,6 +22,9 @@ PATH=$(dirname "$GOV"):$PATH
 tap_n=0 tap_failed=0 tap_done=0
 DIR="" tmp=""
 
+# A core file of a program killed in the tree would be a change of the tree.
+ulimit -c 0
+
 # ---- TAP ----
 
 # The report goes where the script's output went at first, whatever a test does
@@ -156,7 +159,8 @@ host() { printf '%s\n' "$DIR/$1/gov"; }	  # its mountpoint
 state() { printf '%s\n' "$DIR/$1/state"; }
 rev() { cat "$(host "$1")/.gov/version"; } # the revision that host shows
 digest() { gov debug digest --state "$(state "$1")"; }
-fault() { gov debug fault "$2" "$3" --state "$(state "$1")"; } # I NAME VALUE
+# fault I NAME VALUE
+fault() { gov debug fault --state "$(state "$1")" -- "$2" "$3"; }
 # metric I NAME: its value, e.g. govfs_parked_total
 metric() {
 	gov debug metrics --state "$(state "$1")" |

@@ -40,7 +40,7 @@ EXTRA_DIST += tests/lib.sh tests/run .ci/run
 
 check_PROGRAMS += tests/sim/directed.t
 tests_sim_directed_t_SOURCES = tests/sim/directed.c tests/sim/cluster.c \
-	tests/sim/cluster.h
+	tests/sim/cluster.h tests/sim/disk.c tests/sim/disk.h
 tests_sim_directed_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_sim_directed_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 
@@ -48,14 +48,21 @@ check_PROGRAMS += tests/sim/sim.t
 EXTRA_DIST += tests/sim/seeds
 tests_sim_sim_t_SOURCES = tests/sim/sim.c tests/sim/sim_client.c \
 	tests/sim/sim_fsm.c tests/sim/sim.h tests/sim/cluster.c \
-	tests/sim/cluster.h
+	tests/sim/cluster.h tests/sim/disk.c tests/sim/disk.h
 tests_sim_sim_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_sim_sim_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 
 # Long, for the night: other seeds than check's.  SEED=n starts elsewhere.
 .PHONY: soak
-soak: tests/sim/sim.t
+soak: tests/sim/sim.t tests/mount/cross.t tests/mount/freshness.t \
+    tests/mount/crash.t
 	tests/sim/sim.t $${SEED:-1000} 1000
+	for rate in 200 1000 3000 6000; do for commit in 0 1; do \
+		tests/mount/cross.t 20 $$rate $$commit $${SEED:-1000} || \
+		    exit 1; done; done
+	tests/mount/cross.t 20 1000 1 $${SEED:-1000} helper
+	tests/mount/freshness.t 10 $${SEED:-1000}
+	tests/mount/crash.t 200 $${SEED:-1000}
 check_PROGRAMS += tests/unit/engine.t
 tests_unit_engine_t_SOURCES = tests/unit/engine.c
 tests_unit_engine_t_LDADD = $(COMMON_LIBS)
@@ -114,7 +121,6 @@ tests_mount_posix_name_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_posix_name_SOURCES = tests/mount/posix_name.c tests/mount/posix.h
 tests_mount_posix_attr_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_posix_attr_SOURCES = tests/mount/posix_attr.c tests/mount/posix.h
-check_SCRIPTS += tests/mount/posix.t
 
 check_PROGRAMS += tests/unit/lease.t
 tests_unit_lease_t_SOURCES = tests/unit/lease.c tests/unit/lease_host.c \
@@ -125,7 +131,7 @@ check_PROGRAMS += tests/unit/group_chaos.t
 tests_unit_group_chaos_t_SOURCES = tests/unit/group_chaos.c \
 	tests/unit/group_host.c tests/unit/group_host.h
 tests_unit_group_chaos_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
-check_SCRIPTS += tests/mount/commit.t tests/mount/birth.t
+check_SCRIPTS += tests/mount/commit.t tests/mount/birth.t tests/mount/reach.t
 
 check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \
 	tests/scenario/disk.t tests/scenario/signals.t
@@ -139,3 +145,24 @@ tests_unit_locks_t_LDADD = $(COMMON_LIBS)
 check_PROGRAMS += tests/unit/lives.t
 tests_unit_lives_t_SOURCES = tests/unit/lives.c
 tests_unit_lives_t_LDADD = $(COMMON_LIBS)
+EXTRA_DIST += tests/mount/player.h
+check_PROGRAMS += tests/mount/cross.t
+tests_mount_cross_t_SOURCES = tests/mount/cross.c tests/mount/player.c
+tests_mount_cross_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_mount_cross_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
+check_PROGRAMS += tests/mount/freshness.t
+tests_mount_freshness_t_SOURCES = tests/mount/freshness.c tests/mount/player.c
+tests_mount_freshness_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_mount_freshness_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
+check_PROGRAMS += tests/mount/crash.t
+tests_mount_crash_t_SOURCES = tests/mount/crash.c tests/mount/player.c
+tests_mount_crash_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_mount_crash_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
+check_PROGRAMS += tests/mount/events.t
+tests_mount_events_t_SOURCES = tests/mount/events.c tests/mount/player.c
+tests_mount_events_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_mount_events_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
+check_SCRIPTS += tests/mount/posix.t tests/mount/commit.t tests/mount/hosts.t \
+	tests/mount/outcome.t tests/mount/lagging.t tests/mount/random.t
+	tests/mount/outcome.t tests/mount/lagging.t
+check_SCRIPTS += tests/mount/fresh.t

@@ -36,7 +36,7 @@ const struct cmd cmd_init = {
 	.help = "make this host: its identity, state and configuration",
 	.max_args = 0,
 	.options = {
-		[OPT_CONF] = { 'c', "conf", "FILE",
+		[OPT_CONF] = { 'c', "config", "FILE",
 		    "also write this configuration, unless it is there" },
 		[OPT_NAME] = { 0, "name", "NAME", "the host's name" },
 		[OPT_LISTEN] = { 0, "listen", "ADDR:PORT",

@@ -397,7 +397,7 @@ propose_begin(struct group *g)
 	if (h.time_ns <= last)
 		h.time_ns = last + 1;
 	f->last_ns = h.time_ns;
-	buf_reset(&f->scratch);
+	scratch_reset(&f->scratch);
 	entry_begin(&f->scratch, &h);
 	return true;
 }
@@ -544,7 +544,7 @@ propose_theirs(struct group *g)
 	f->n_theirs -= n - n_own;
 	f->theirs_read = f->theirs.len - left;
 	if (left == 0) {
-		buf_reset(&f->theirs);
+		scratch_reset(&f->theirs);
 		f->theirs_read = 0;
 	}
 	while (n_own-- > 0)
@@ -618,8 +618,11 @@ recv_forward(struct group *g, struct member *m, struct reader *r)
 
 		if (!reader_ok(r) || command_decode(bytes, &c) != 0 ||
 		    c.stamp.host != m->conf.id || leaders_alone(&c)) {
-			log_warn("group: %s: a forwarded command is malformed, "
-			    "dropped", m->conf.name);
+			if (!m->complained)
+				log_warn("group: %s: a forwarded command is "
+				    "malformed, dropping such ones",
+				    m->conf.name);
+			m->complained = true;
 			return;
 		}
 		if (!lead || f->theirs.len + bytes.len + 12 >
@@ -630,7 +633,7 @@ recv_forward(struct group *g, struct member *m, struct reader *r)
 		buf_u64(&f->theirs, m->conf.id);
 		buf_slice32(&f->theirs, bytes);
 		if (buf_error(&f->theirs) != 0) {
-			buf_reset(&f->theirs);
+			scratch_reset(&f->theirs);
 			f->n_theirs = 0;
 			f->theirs_read = 0;
 			return;
@@ -658,7 +661,7 @@ refuse_theirs(struct group *g)
 		assert(reader_ok(&r) && m != NULL);
 		refuse(g, m, bytes);
 	}
-	buf_reset(&f->theirs);
+	scratch_reset(&f->theirs);
 	f->n_theirs = 0;
 	f->theirs_read = 0;
 }

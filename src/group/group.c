@@ -69,7 +69,6 @@ group_open(const struct group_conf *conf, const struct group_ops *ops,
 	forward_init(g);
 	readindex_init(g);
 	lease_init(g);
-	g->lost_ns = g->since_ns = clock_now_ns();
 	g->health = GROUP_SUSPENDED;
 	err = log_open(g, applied);
 	if (err != 0)
@@ -87,6 +86,8 @@ group_open(const struct group_conf *conf, const struct group_ops *ops,
 	} else {
 		g->health = GROUP_READONLY;
 	}
+	/* Filling the store may have taken long: the others' time begins now. */
+	g->lost_ns = g->since_ns = clock_now_ns();
 	handles_start(g);
 	*ret = g;
 	return 0;

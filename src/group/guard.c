@@ -21,6 +21,7 @@ static void io_close(struct raft_io *, raft_io_close_cb);
 static void io_closed(struct raft_io *inner);
 static int io_load(struct raft_io *, raft_term *, raft_id *,
     struct raft_snapshot **, raft_index *, struct raft_entry **, size_t *);
+static int load_unshare(struct raft_entry *, size_t n);
 static int io_start(struct raft_io *, unsigned, raft_io_tick_cb,
     raft_io_recv_cb);
 static int io_bootstrap(struct raft_io *, const struct raft_configuration *);
@@ -309,7 +310,37 @@ io_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
 	for (i = 0; i < *n; i++)
 		guard_terms_append(g, (*entries)[i].term);
 	guard_member_load(g, *snapshot, *start_index, *entries, *n);
+	if (guard_on(g, GUARD_BATCH) && load_unshare(*entries, *n) != 0)
+		guard_fail(g, "out of memory");
 	return g->failed ? RAFT_CORRUPT : 0;
+}
+
+/*
+ * BATCH: when entries of one batch have left the log while two messages with
+ * some of them are under way, the core frees the batch after each.
+ */
+static int
+load_unshare(struct raft_entry *entries, size_t n)
+{
+	void *batch = NULL, *own;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (entries[i].batch == NULL)
+			continue;
+		if (entries[i].batch != batch) {
+			raft_free(batch);
+			batch = entries[i].batch;
+		}
+		own = raft_malloc(entries[i].buf.len);
+		if (own == NULL)
+			return RAFT_NOMEM;
+		memcpy(own, entries[i].buf.base, entries[i].buf.len);
+		entries[i].buf.base = own;
+		entries[i].batch = NULL;
+	}
+	raft_free(batch);
+	return 0;
 }
 
 static int

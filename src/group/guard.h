@@ -46,6 +46,8 @@ enum guard_bit {
 	GUARD_ALIGN = 1 << 12,	  /* payloads are multiples of 8 */
 	GUARD_SEND = 1 << 13,	  /* send() never fails and owns its requests */
 	GUARD_CUT = 1 << 14,	  /* no append while a cut-off one is under way */
+	GUARD_PREVOTE = 1 << 15,  /* a refused pre-vote tells the newer term */
+	GUARD_BATCH = 1 << 16,	  /* loaded entries don't share their memory */
 };
 
 struct guard_conf {
@@ -72,7 +74,8 @@ struct guard_held {
 /* Counted, for metrics and tests: how often each guard had something to do. */
 struct guard_stats {
 	uint64_t barriers, held, committed, clamped, trimmed, raised, votes,
-	    staled, postponed, bumped, rolled_back, swallowed, dropped, cut;
+	    staled, postponed, bumped, rolled_back, swallowed, dropped, cut,
+	    prevotes;
 };
 
 struct guard {

@@ -15,6 +15,7 @@
 #include "group/guard_op.h"
 
 static void result_correct(struct guard *, struct raft_append_entries_result *);
+static void vote_correct(struct guard *, struct raft_request_vote_result *);
 static bool result_raise(const struct guard *,
     const struct raft_append_entries_result *);
 static int send_later(struct guard *, struct raft_io_send *, raft_io_send_cb);
@@ -31,6 +32,8 @@ guard_send(struct raft_io *io, struct raft_io_send *req,
 
 	if (copy.type == COMPAT_APPEND_ENTRIES_RESULT)
 		result_correct(g, &copy.append_entries_result);
+	else if (copy.type == COMPAT_REQUEST_VOTE_RESULT)
+		vote_correct(g, &copy.request_vote_result);
 	if (!guard_on(g, GUARD_SEND))
 		return g->inner->send(g->inner, req, &copy, cb);
 	/* Late answers have no leader to go to. */
@@ -70,6 +73,24 @@ result_correct(struct guard *g, struct raft_append_entries_result *result)
 		result->last_log_index = r->commit_index;
 		g->stats.raised++;
 	}
+}
+
+/*
+ * PREVOTE: the core refuses a pre-vote of an older term in that older term.
+ * Its sender never learns of ours, and where it alone has the log to be elected
+ * and we alone have the term, there is no leader ever again.
+ */
+static void
+vote_correct(struct guard *g, struct raft_request_vote_result *result)
+{
+	const struct raft *r = g->raft;
+
+	if (!guard_on(g, GUARD_PREVOTE) || result->vote_granted ||
+	    !compat_is_prevote(result) ||
+	    result->term >= r->current_term)
+		return;
+	result->term = r->current_term;
+	g->stats.prevotes++;
 }
 
 /* A leader of our term has all that we know to be committed. */

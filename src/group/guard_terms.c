@@ -97,6 +97,8 @@ runs_trim(struct guard *g, raft_index index)
 
 	while (n + 1 < g->n_runs && g->runs[n + 1].first <= index)
 		n++;
+	if (n == 0)
+		return;
 	g->n_runs -= n;
 	memmove(g->runs, g->runs + n, g->n_runs * sizeof(*g->runs));
 }

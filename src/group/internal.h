@@ -13,7 +13,7 @@
 
 #include <sys/queue.h>
 
-#include "group/compat_core.h"
+#include "group/compat.h"
 #include "group/group.h"
 #include "group/guard.h"
 #include "group/lease.h"
@@ -50,6 +50,8 @@ enum group_frame {
 #define FORWARD_QUEUE_BYTES (64u << 20)
 /* A frame of AppendEntries, unless one entry is longer. */
 #define APPEND_FRAME_BYTES (1u << 20)
+/* A buffer that once held more gives its memory back. */
+#define SCRATCH_KEEP_BYTES (2 * APPEND_FRAME_BYTES)
 /* Not acknowledged bytes of AppendEntries queued for one peer. */
 #define APPEND_WINDOW_BYTES (8u << 20)
 
@@ -65,7 +67,7 @@ struct member {
 	raft_index noticed;   /* commit index it was last told */
 	raft_index cut;	      /* AppendEntries were cut before that; 0: no */
 	uint64_t term_query;  /* newest of our term queries that it answered */
-	uint64_t refused_ns;  /* when it said NOTLEADER */
+	bool complained;      /* logged that it sends garbage, once */
 };
 
 /* ---- io.c ---- */
@@ -87,6 +89,8 @@ struct io {
 	uint64_t term, vote;	  /* as the core wants them kept */
 	bool unsettled;		  /* not on disk yet */
 	bool swallow;		  /* the core's next answer goes nowhere */
+	uint64_t stood_term;	  /* newest term that we wanted to lead */
+	bool stood_early;	  /* at the start, before the timeout */
 	bool tick_soon;		  /* an election is due before the next tick */
 	uint64_t known_commit;	  /* at the start */
 	uint64_t clock_real_ns, clock_ms; /* the core's time at the last tick */
@@ -213,6 +217,8 @@ unsigned member_alive(struct group *);
 bool member_is_alive(struct group *, const struct member *);
 uint64_t member_majority_heard_ns(struct group *);
 void member_tick(struct group *); /* gossip */
+/* Empties a buffer that is used again and again; a big one is given back. */
+void scratch_reset(struct buf *);
 /* A frame's header in an emptied scratch buffer. */
 void frame_begin(struct group *, struct buf *);
 int frame_send(struct group *, struct member *, enum group_frame,
@@ -236,6 +242,7 @@ int io_send(struct raft_io *, struct raft_io_send *,
 void io_complete_sends(struct group *);
 void io_frame(struct group *, struct member *, enum group_frame,
     struct reader *);
+void io_peer_up(struct group *);
 void io_peer_down(struct group *, struct member *, int err);
 void io_notice(struct group *);	 /* tell followers of a new commit */
 void io_notice_deliver(struct group *); /* tell the core, as a follower */

@@ -54,8 +54,10 @@ static int raft_io_snapshot_get(struct raft_io *, struct raft_io_snapshot_get *,
     raft_io_snapshot_get_cb);
 static raft_time raft_io_time(struct raft_io *);
 static int raft_io_random(struct raft_io *, int, int);
+#ifdef COMPAT_ASYNC_WORK
 static int raft_io_async_work(struct raft_io *, struct raft_io_async_work *,
     raft_io_async_work_cb);
+#endif
 
 static int load_entry(void *, uint64_t, const struct wal_entry *);
 static int loaded_add(struct io *, const struct wal_entry *);
@@ -87,8 +89,10 @@ io_init(struct group *g)
 	    .snapshot_get = raft_io_snapshot_get,
 	    .time = raft_io_time,
 	    .random = raft_io_random,
-	    .async_work = raft_io_async_work,
 	};
+#ifdef COMPAT_ASYNC_WORK
+	io->raft_io.async_work = raft_io_async_work;
+#endif
 	STAILQ_INIT(&io->writes);
 	io_peer_init(g);
 	io->clock_real_ns = clock_now_ns();
@@ -509,9 +513,11 @@ raft_io_snapshot_get(struct raft_io *rio, struct raft_io_snapshot_get *req,
 	return RAFT_BUSY;
 }
 
+#ifdef COMPAT_ASYNC_WORK
 static int
 raft_io_async_work(struct raft_io *rio, struct raft_io_async_work *req,
     raft_io_async_work_cb cb)
 {
 	return RAFT_BUSY;
 }
+#endif

@@ -116,7 +116,11 @@ send_message(struct group *g, struct member *m, const struct raft_message *msg)
 		buf_u64(b, msg->append_entries_result.last_log_index);
 		return frame_send(g, m, FRAME_APPEND_RESULT, b);
 	case COMPAT_REQUEST_VOTE:
-		metric_add(METRIC_elections, 1);
+		if (!msg->request_vote.pre_vote &&
+		    msg->request_vote.term != g->io.stood_term) {
+			g->io.stood_term = msg->request_vote.term;
+			metric_add(METRIC_elections, 1);
+		}
 		frame_begin(g, b);
 		buf_u64(b, msg->request_vote.term);
 		buf_u64(b, msg->request_vote.candidate_id);
@@ -129,7 +133,7 @@ send_message(struct group *g, struct member *m, const struct raft_message *msg)
 		frame_begin(g, b);
 		buf_u64(b, msg->request_vote_result.term);
 		buf_u8(b, msg->request_vote_result.vote_granted);
-		buf_u8(b, (uint8_t)msg->request_vote_result.pre_vote);
+		buf_u8(b, compat_is_prevote(&msg->request_vote_result));
 		return frame_send(g, m, FRAME_VOTE_RESULT, b);
 	case COMPAT_TIMEOUT_NOW:
 		frame_begin(g, b);
@@ -274,7 +278,8 @@ io_frame(struct group *g, struct member *m, enum group_frame type,
 		msg.type = COMPAT_REQUEST_VOTE_RESULT;
 		msg.request_vote_result.term = reader_u64(r);
 		msg.request_vote_result.vote_granted = reader_u8(r) != 0;
-		msg.request_vote_result.pre_vote = reader_u8(r) % 3;
+		compat_set_prevote(&msg.request_vote_result,
+		    reader_u8(r) != 0);
 		break;
 	case FRAME_TIMEOUT_NOW:
 		msg.type = COMPAT_TIMEOUT_NOW;
@@ -426,24 +431,46 @@ io_notice_deliver(struct group *g)
 }
 
 /*
- * The kernel closes the connections of a process that dies: no need to wait
- * for an election timeout.  Those who saw it stand one after the other, the
- * first at once; the pre-vote keeps a leader that lives.
+ * Without waiting for an election timeout: those who are here stand one after
+ * the other, in the order of their ids.
+ */
+static void
+stand_soon(struct group *g, unsigned heartbeats)
+{
+	for (unsigned i = 0; i < g->n_members; i++) {
+		if (g->members[i].up && g->members[i].conf.id < g->conf.self)
+			heartbeats += 2;
+	}
+	compat_forget_leader(&g->raft, heartbeats * g->conf.heartbeat_ms);
+	g->io.tick_soon = heartbeats == 0;
+}
+
+/*
+ * The kernel closes the connections of a process that dies.  The pre-vote
+ * keeps a leader that lives after all.
  */
 void
 io_peer_down(struct group *g, struct member *m, int err)
 {
-	unsigned rank = 0;
-
 	if (!g->started || g->closing || m != group_leader(g) ||
 	    (err != -ECONNRESET && err != -EPIPE && err != -ECONNREFUSED))
 		return;
-	for (unsigned i = 0; i < g->n_members; i++) {
-		if (!g->members[i].self && &g->members[i] != m &&
-		    g->members[i].conf.id < g->conf.self &&
-		    member_is_alive(g, &g->members[i]))
-			rank++;
-	}
-	compat_forget_leader(&g->raft, rank * 2 * g->conf.heartbeat_ms);
-	g->io.tick_soon = rank == 0;
+	stand_soon(g, 0);
+}
+
+/* At a start, as soon as a majority is here; one heartbeat later, so that they
+ * have their connections to us too, or a leader has told us that it leads. */
+void
+io_peer_up(struct group *g)
+{
+	unsigned n = 1;
+
+	for (unsigned i = 0; i < g->n_members; i++)
+		n += g->members[i].up;
+	if (!g->started || g->closing || g->ever_ok || g->io.stood_early ||
+	    g->raft.state != RAFT_FOLLOWER || group_leader(g) != NULL ||
+	    n <= g->n_members / 2)
+		return;
+	g->io.stood_early = true;
+	stand_soon(g, 1);
 }

@@ -5,8 +5,7 @@ libgovfs_a_SOURCES += src/group/guard_member.c
 libgovfs_a_SOURCES += src/group/guard_recv.c
 libgovfs_a_SOURCES += src/group/guard_send.c
 libgovfs_a_SOURCES += src/group/guard_terms.c
-libgovfs_a_SOURCES += src/group/group.h src/group/internal.h \
-	src/group/compat_core.h
+libgovfs_a_SOURCES += src/group/group.h src/group/internal.h
 libgovfs_a_SOURCES += src/group/forward.c
 libgovfs_a_SOURCES += src/group/fsm.c
 libgovfs_a_SOURCES += src/group/group.c

@@ -134,9 +134,21 @@ member_tick(struct group *g)
 }
 
 void
+scratch_reset(struct buf *b)
+{
+	size_t max = b->max;
+
+	if (b->cap > SCRATCH_KEEP_BYTES) {
+		buf_fini(b);
+		buf_init(b, max);
+	}
+	buf_reset(b);
+}
+
+void
 frame_begin(struct group *g, struct buf *b)
 {
-	buf_reset(b);
+	scratch_reset(b);
 	buf_u16(b, GROUP_NUMBER);
 	buf_u64(b, g->started && g->raft.state == RAFT_LEADER
 		? g->raft.current_term : 0);
@@ -213,6 +225,7 @@ net_up(void *ctx, uint64_t peer)
 		return;
 	log_debug("group: %s: connected", m->conf.name);
 	m->up = true;
+	m->complained = false;
 	m->noticed = 0;
 	g->report_changed = true;
 	if (m == group_leader(g)) {
@@ -220,6 +233,7 @@ net_up(void *ctx, uint64_t peer)
 		lease_epoch(g);
 		readindex_epoch(g);
 	}
+	io_peer_up(g);
 	group_wake(g);
 }
 

@@ -12,12 +12,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <linux/kcmp.h>
 
 #include "mount/mount_internal.h"
 
@@ -42,7 +46,7 @@ slurp(int dirfd, const char *path, char *buf, size_t size)
 static bool
 slurp_proc(pid_t pid, const char *file, char *buf, size_t size)
 {
-	char path[64];
+	char path[NAME_MAX + 32];
 
 	snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
 	return pid > 0 && slurp(AT_FDCWD, path, buf, size);
@@ -75,11 +79,14 @@ caller_stamp(const struct credentials *cred, struct stamp *ret)
 	memcpy(ret->groups, cred->groups, sizeof ret->groups);
 }
 
+/* Mostly a process has one thread: /proc is for those that have more. */
 pid_t
 caller_process(pid_t tid)
 {
 	char status[512], *at;
 
+	if (tid > 0 && tgkill(tid, tid, 0) == 0)
+		return tid;
 	if (!slurp_proc(tid, "status", status, sizeof status))
 		return tid;
 	at = strstr(status, "\nTgid:");
@@ -136,23 +143,63 @@ caller_alive(pid_t pid)
 	return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
 }
 
+/* The device of a mount, as mountinfo has it: "0:57". */
+static bool
+device_of(pid_t pid, int mount_id, char ret[16])
+{
+	char path[64], *line = NULL, device[16];
+	size_t cap = 0;
+	bool found = false;
+	FILE *f;
+	int id;
+
+	snprintf(path, sizeof path, "/proc/%d/mountinfo", (int)pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return false;
+	while (!found && getline(&line, &cap, f) > 0)
+		found = sscanf(line, "%d %*d %15s", &id, device) == 2 &&
+		    id == mount_id;
+	free(line);
+	fclose(f);
+	if (found)
+		memcpy(ret, device, sizeof device);
+	return found;
+}
+
+/* Is their mount one of another file system?  A bind mount of ours is not. */
+static bool
+is_elsewhere(pid_t pid, int theirs, int ours)
+{
+	char a[16], b[16];
+
+	return theirs != ours && device_of(pid, theirs, a) &&
+	    device_of(getpid(), ours, b) && strcmp(a, b) != 0;
+}
+
 /* Does /proc/PID/fdinfo/N describe a writable descriptor of the node? */
 static bool
-describes(int fdinfo, const char *number, uint64_t ino)
+describes(pid_t pid, const char *number, const struct wanted *wanted)
 {
-	char text[512], *at;
+	char path[NAME_MAX + 8], text[512], *at;
 	unsigned long flags;
+	int theirs;
 
-	if (!slurp(fdinfo, number, text, sizeof text))
+	snprintf(path, sizeof path, "fdinfo/%s", number);
+	if (!slurp_proc(pid, path, text, sizeof text))
 		return false;
 	at = strstr(text, "ino:");
-	if (at == NULL || strtoull(at + 4, NULL, 10) != ino)
+	if (at == NULL || strtoull(at + 4, NULL, 10) != wanted->ino)
 		return false;
 	at = strstr(text, "flags:");
 	if (at == NULL)
 		return false;
 	flags = strtoul(at + 6, NULL, 8);
-	return (flags & O_ACCMODE) != O_RDONLY && (flags & O_PATH) == 0;
+	if ((flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH) != 0)
+		return false;
+	at = strstr(text, "mnt_id:");
+	theirs = at == NULL ? wanted->mount_id : (int)strtol(at + 7, NULL, 10);
+	return !is_elsewhere(pid, theirs, wanted->mount_id);
 }
 
 /*
@@ -177,38 +224,50 @@ may_be(int fd, const char *number, const char *name)
 	return strncmp(last + 1, name, strlen(name)) == 0;
 }
 
-int
-caller_descriptors(pid_t pid, uint64_t ino, const char *name)
+void
+caller_descriptors(pid_t pid, const struct wanted *wanted,
+    struct descriptors *ret)
 {
-	char path[64];
-	struct dirent *e;
-	int fdinfo, n = 0, seen = 0;
-	DIR *dir;
+	char path[64], entries[2048] __attribute__((aligned(8)));
+	int fd, seen = 0;
+	ssize_t len, at;
 
+	*ret = (struct descriptors){.n = -1};
 	if (pid <= 0)
-		return -1;
-	snprintf(path, sizeof path, "/proc/%d/fdinfo", (int)pid);
-	fdinfo = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fdinfo < 0)
-		return errno == ENOENT ? 0 : -1;
+		return;
 	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (dir == NULL) {
-		close(fdinfo);
-		return -1;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) {
+		ret->none = errno == ENOENT;
+		ret->n = ret->none ? 0 : -1;
+		return;
 	}
-	while ((e = readdir(dir)) != NULL) {
-		if (!isdigit((unsigned char)e->d_name[0]))
-			continue;
-		if (++seen > LIMIT_FDINFO) {
-			n = -1;
-			break;
+	ret->n = 0;
+	while (ret->n >= 0 &&
+	    (len = getdents64(fd, entries, sizeof entries)) > 0) {
+		for (at = 0; at < len && ret->n >= 0;) {
+			struct dirent64 *e = (void *)(entries + at);
+
+			at += e->d_reclen;
+			if (!isdigit((unsigned char)e->d_name[0]))
+				continue;
+			if (++seen > LIMIT_FDINFO) {
+				ret->n = -1;
+			} else if (may_be(fd, e->d_name, wanted->name) &&
+			    describes(pid, e->d_name, wanted)) {
+				if (ret->n < DESCRIPTORS_LISTED)
+					ret->fds[ret->n] = atoi(e->d_name);
+				ret->n++;
+			}
 		}
-		if (may_be(dirfd(dir), e->d_name, name) &&
-		    describes(fdinfo, e->d_name, ino))
-			n++;
 	}
-	closedir(dir);
-	close(fdinfo);
-	return n;
+	close(fd);
+	ret->none = seen == 0;
+}
+
+bool
+caller_shares(pid_t pid, int fd, pid_t other, int other_fd)
+{
+	return syscall(SYS_kcmp, pid, other, KCMP_FILE, (unsigned long)fd,
+	    (unsigned long)other_fd) == 0;
 }

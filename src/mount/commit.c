@@ -34,7 +34,8 @@ static void committed(struct mount *, struct pending *,
 static void failed(struct mount *, struct pending *, int err);
 static void restore_draft(struct mount *, struct pending *, struct handle *);
 static void answer(struct mount *, struct handle *, int err);
-static void wait_for(struct mount *, struct handle *, fuse_req_t);
+static void wait_for(struct mount *, struct handle *, fuse_req_t,
+    size_t written);
 static void wait_over(struct flusher *, int err);
 static void on_interrupt(fuse_req_t, void *);
 static void drop_draft(struct mount *, struct handle *);
@@ -42,46 +43,82 @@ static void gone(struct mount *, struct handle *);
 
 enum flush_verdict { FLUSH_COMMIT, FLUSH_DEFER, FLUSH_DROP };
 
-/* Descriptors of this very handle that a process still has open. */
+/* Is it another handle of the file, that the process got from its opener? */
 static bool
-still_open(struct mount *m, struct handle *h, pid_t process)
+inherited(const struct handle *h, pid_t process, int fd,
+    const struct wanted *wanted)
 {
+	struct descriptors theirs;
+	const struct handle *other;
+
+	DL_FOREACH (h->node->handles, other) {
+		if (!other->writes || other->released ||
+		    other->opener == process || other->opener == h->opener)
+			continue;
+		caller_descriptors(other->opener, wanted, &theirs);
+		for (int i = 0; i < theirs.n && i < DESCRIPTORS_LISTED; i++)
+			if (caller_shares(process, fd, other->opener,
+				theirs.fds[i]))
+				return true;
+	}
+	return false;
+}
+
+/* Does a process still have descriptors of this very handle? */
+static bool
+still_open(struct mount *m, struct handle *h, pid_t process, bool *ret_none)
+{
+	struct wanted wanted = {.ino = h->ino, .mount_id = m->mount_id};
+	struct descriptors own;
 	struct handle *other;
 	struct store_txn *t;
 	uint64_t dir;
 	char name[LIMIT_NAME + 1];
-	int n, others = 0;
-	bool named;
+	int others = 0;
 
 	t = mount_view(m);
-	named = kview_name_of(m->kview, t, h->ino, &dir, name);
-	store_abort(t);
 	/* A link's text has the name it was opened by: only one can be it. */
-	if (h->node->own_attr && h->node->attr.nlink != 1)
-		named = false;
-	n = caller_descriptors(process, h->ino, named ? name : NULL);
+	if (kview_name_of(m->kview, t, h->ino, &dir, name) &&
+	    !(h->node->own_attr && h->node->attr.nlink != 1))
+		wanted.name = name;
+	store_abort(t);
+	caller_descriptors(process, &wanted, &own);
+	*ret_none = own.none;
 	DL_FOREACH (h->node->handles, other)
 		if (other != h && other->writes && other->opener == process &&
 		    !other->released)
 			others++;
-	return n > others;
+	for (int i = own.n; i-- > 0 && own.n > others;)
+		if (i < DESCRIPTORS_LISTED &&
+		    inherited(h, process, own.fds[i], &wanted))
+			own.n--;
+	return own.n > others;
 }
 
+/*
+ * A process that exits has given up its table of descriptors before it flushes
+ * them: only who has none left can be dying.
+ */
 static enum flush_verdict
 flush_verdict(struct mount *m, struct handle *h, pid_t tid)
 {
 	pid_t process;
+	bool open, none, ignored;
 
 	if (tid <= 0)
 		return FLUSH_COMMIT; /* of another pid namespace */
 	process = caller_process(tid);
-	if (caller_dying(tid))
-		return process == h->opener || !caller_alive(h->opener)
-		    ? FLUSH_DROP
-		    : FLUSH_DEFER;
-	if (still_open(m, h, process))
+	open = still_open(m, h, process, &none);
+	if (none && caller_dying(tid)) {
+		if (process == h->opener || !caller_alive(h->opener))
+			return FLUSH_DROP;
+		/* Others may still commit it, but not its mere end. */
+		h->refused = true;
 		return FLUSH_DEFER;
-	if (h->opener != process && still_open(m, h, h->opener))
+	}
+	if (open)
+		return FLUSH_DEFER;
+	if (h->opener != process && still_open(m, h, h->opener, &ignored))
 		return FLUSH_DEFER;
 	return FLUSH_COMMIT;
 }
@@ -108,14 +145,14 @@ commit_flush(struct mount *m, fuse_req_t req, struct handle *h)
 		reply_errno(req, 0);
 		return;
 	case FLUSH_COMMIT:
-		wait_for(m, h, req);
+		wait_for(m, h, req, 0);
 		if (h->commit == NULL)
 			start(m, h);
 	}
 }
 
 void
-commit_sync(struct mount *m, fuse_req_t req, struct handle *h)
+commit_sync(struct mount *m, fuse_req_t req, struct handle *h, size_t written)
 {
 	if (h->stale) {
 		reply_errno(req, -ESTALE);
@@ -125,7 +162,7 @@ commit_sync(struct mount *m, fuse_req_t req, struct handle *h)
 		reply_errno(req, 0);
 		return;
 	}
-	wait_for(m, h, req);
+	wait_for(m, h, req, written);
 	if (h->commit == NULL)
 		start(m, h);
 }
@@ -136,8 +173,7 @@ commit_released(struct mount *m, struct handle *h)
 	h->released = true;
 	if (h->commit != NULL)
 		return; /* freed when it ends */
-	if (needed(h) && !h->refused && !h->stale &&
-	    caller_alive(h->opener)) {
+	if (needed(h) && !h->refused && !h->stale) {
 		log_debug("mount: inode %llu: committed at its release",
 		    (unsigned long long)h->ino);
 		start(m, h);
@@ -168,7 +204,6 @@ gone(struct mount *m, struct handle *h)
 		node->birth = NULL;
 		node->attr.nlink = 0;
 		handle_free(m, h);
-		replay_pump(m->replay);
 		return;
 	}
 	handle_free(m, h);
@@ -182,7 +217,7 @@ needed(const struct handle *h)
 }
 
 static void
-wait_for(struct mount *m, struct handle *h, fuse_req_t req)
+wait_for(struct mount *m, struct handle *h, fuse_req_t req, size_t written)
 {
 	struct flusher *f = calloc(1, sizeof *f);
 
@@ -190,6 +225,7 @@ wait_for(struct mount *m, struct handle *h, fuse_req_t req)
 	f->mount = m;
 	f->handle = h;
 	f->req = req;
+	f->written = written;
 	f->tid = fuse_req_ctx(req)->pid;
 	f->again = h->commit != NULL;
 	LL_APPEND(h->flushers, f);
@@ -202,7 +238,10 @@ wait_over(struct flusher *f, int err)
 {
 	DL_DELETE2(f->mount->flushers, f, prev_all, next_all);
 	fuse_req_interrupt_func(f->req, NULL, NULL);
-	reply_errno(f->req, err);
+	if (err == 0 && f->written > 0)
+		fuse_reply_write(f->req, f->written);
+	else
+		reply_errno(f->req, err);
 	free(f);
 }
 
@@ -383,34 +422,39 @@ take_draft(struct mount *m, struct pending *p, struct handle *h)
 /*
  * Before K moves: what was unborn is born, or has become another file.
  */
-void
+bool
 commit_applied(struct mount *m, const struct engine_applied *a)
 {
 	struct pending *p = (struct pending *)((char *)a->req -
 	    offsetof(struct pending, ereq));
 	struct knode *node = p->node;
+	bool displaced;
 
 	if (a->command->kind != COMMAND_birth || node == NULL)
-		return;
+		return true;
 	node->birthing = false;
 	if (a->outcome->err != 0)
-		return;
-	node->unborn = false;
-	if (a->outcome->ino == node->ino) {
-		node->own_attr = node->n_pending > 0;
-		if (node->own_attr)
-			node->attr = a->outcome->attr;
-	} else {
-		/* The name's committed file took the draft in. */
-		node->alias = a->outcome->ino;
-		node->attr = a->outcome->attr;
-		node->attr.ino = node->ino;
-		node->attr.nlink = 0;
-		replay_reconcile(m->replay, p->parent, slice_str(p->name),
-		    true);
-	}
+		return true;
+	displaced = node->displaced;
+	node->unborn = node->displaced = false;
 	free(node->birth);
 	node->birth = NULL;
+	if (a->outcome->ino == node->ino) {
+		/* Displaced while the birth was under way: the kernel has
+		 * unlinked it, and is told of its name like others. */
+		node->own_attr = node->own_attr && !displaced;
+		return !displaced;
+	}
+	/* The name's committed file took the draft in, or it got a number
+	 * that this kernel has not unlinked yet. */
+	node->alias = a->outcome->ino;
+	node->attr = a->outcome->attr;
+	node->attr.ino = node->ino;
+	node->attr.nlink = 0;
+	if (!displaced)
+		replay_reconcile(m->replay, p->parent, slice_str(p->name),
+		    true);
+	return false;
 }
 
 static void

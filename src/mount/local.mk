@@ -14,6 +14,7 @@ libgovfs_a_SOURCES += \
 	src/mount/op_node.c \
 	src/mount/op_open.c \
 	src/mount/op_xattr.c \
+	src/mount/own.c \
 	src/mount/park.c \
 	src/mount/reply.c \
 	src/mount/submit.c \

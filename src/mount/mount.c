@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -64,6 +65,7 @@ static const struct fuse_lowlevel_ops ops = {
 
 static int session_begin(struct mount *);
 static void on_requests(uv_poll_t *, int status, int events);
+static void one_shot_void(struct mount *);
 static void interrupts(struct mount *);
 static void on_mounts(uv_poll_t *, int status, int events);
 static void on_tick(uv_timer_t *);
@@ -147,6 +149,23 @@ session_begin(struct mount *m)
 }
 
 /*
+ * Any other request of a thread than the GETATTR after its CREATE ends the
+ * promise to park that one: a later GETATTR may come under an inode's lock.
+ */
+static void
+one_shot_void(struct mount *m)
+{
+	const struct fuse_in_header *in = m->fbuf.mem;
+	struct tid *tid;
+
+	if (in->opcode == FUSE_GETATTR || in->opcode == FUSE_INTERRUPT)
+		return;
+	tid = tid_find(m, (pid_t)in->pid);
+	if (tid != NULL)
+		tid->oneshot_ino = 0;
+}
+
+/*
  * The kernel's requests of this turn, not too many of them: Raft wants its
  * turn too.  What they submit travels as one entry when the turn ends.
  */
@@ -167,9 +186,11 @@ on_requests(uv_poll_t *poll, int status, int events)
 			return;
 		}
 		metric_add(METRIC_fuse_requests, 1);
+		one_shot_void(m);
 		fuse_session_process_buf(m->se, &m->fbuf);
 	}
 	interrupts(m);
+	replay_pump(m->replay);
 }
 
 /* Noted by libfuse's callbacks, acted on when libfuse is done with them. */
@@ -178,7 +199,7 @@ interrupts(struct mount *m)
 {
 	if (!m->interrupts)
 		return;
-	m->interrupts = false;
+	m->interrupts = m->resisting = false;
 	pending_interrupts(m);
 	commit_interrupts(m);
 	lock_interrupts(m);
@@ -208,6 +229,9 @@ on_tick(uv_timer_t *timer)
 {
 	struct mount *m = timer->data;
 
+	/* The kernel tells of one interrupt only: who has gone on waiting after
+	 * a harmless one may have been killed since. */
+	m->interrupts |= m->resisting;
 	interrupts(m);
 	if (m->unlocks != NULL)
 		lock_tick(m, clock_now_ns());
@@ -215,34 +239,83 @@ on_tick(uv_timer_t *timer)
 		park_expire(m, clock_now_ns());
 }
 
+/*
+ * In C both names were the same node already, so nothing has happened; this
+ * kernel, which had not heard of one of them yet, moves its name all the same.
+ */
+static void
+renamed_to_itself(struct mount *m, struct store_txn *t,
+    const struct command *c, uint64_t ino)
+{
+	kview_set(m->kview, t, c->dir, c->name, 0);
+	kview_set(m->kview, t, c->dir2, c->name2, ino);
+	replay_reconcile(m->replay, c->dir, c->name, false);
+	replay_reconcile(m->replay, c->dir2, c->name2, false);
+}
+
+/* A request of ours: the kernel learns of the change by its answer. */
+static void
+applied_here(struct mount *m, const struct engine_applied *a)
+{
+	const struct pending *p = (const struct pending *)
+	    ((const char *)a->req - offsetof(struct pending, ereq));
+	const struct change *c;
+	struct store_txn *t = mount_view(m);
+	bool told = commit_applied(m, a);
+
+	if (a->command->kind == COMMAND_rename && a->outcome->err == 0 &&
+	    a->outcome->n_changes == 0)
+		renamed_to_itself(m, t, a->command, p->ino);
+	for (unsigned i = 0; i < a->outcome->n_changes; i++) {
+		c = &a->outcome->changes[i];
+		if (c->kind >= CHANGE_GRANT)
+			continue;
+		if (!told || c->aside ||
+		    (c->kind >= CHANGE_CONTENT && c->node != p->ino)) {
+			/* The kernel's node is another (struct knode's alias),
+			 * and of this one it has heard nothing. */
+			replay_push(m->replay, c, c->kind == CHANGE_CREATE);
+			continue;
+		}
+		kview_local(m->kview, t, c);
+		own_freed(m, c);
+		if (c->kind == CHANGE_RENAME && p->ino != c->node) {
+			kview_set(m->kview, t, c->dir2, slice_str(c->name2),
+			    p->ino);
+			replay_reconcile(m->replay, c->dir2,
+			    slice_str(c->name2), true);
+		} else if (c->kind == CHANGE_LINK && p->ino != c->node) {
+			kview_set(m->kview, t, c->dir, slice_str(c->name),
+			    p->ino);
+			replay_reconcile(m->replay, c->dir,
+			    slice_str(c->name), true);
+		}
+	}
+	store_abort(t);
+}
+
 static void
 on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 {
 	struct mount *m = (struct mount *)((char *)sub -
 	    offsetof(struct mount, subscriber));
-	struct store_txn *t;
-	bool born = a->command->kind == COMMAND_birth, news;
+	bool born = a->command->kind == COMMAND_birth;
+	const struct change *c;
 
-	/* No system call asked for a session, or for a file to go with its
-	 * holder: what these do to the tree is news to the kernel. */
 	lock_applied(m, a->outcome);
-	news = a->req == NULL || a->command->kind == COMMAND_session_open ||
-	    pending_internal(a->req);
-	if (!news)
-		commit_applied(m, a);
+	/* The session's own requests are not behind a struct pending; and no
+	 * system call asked for a file to go with its holder. */
+	if (a->req != NULL && a->command->kind != COMMAND_session_open &&
+	    a->command->kind != COMMAND_session_close &&
+	    !pending_internal(a->req)) {
+		applied_here(m, a);
+		return;
+	}
 	for (unsigned i = 0; i < a->outcome->n_changes; i++) {
-		const struct change *ch = &a->outcome->changes[i];
-
-		if (ch->kind >= CHANGE_GRANT)
-			continue;
-		if (news || ch->aside) {
-			replay_push(m->replay, ch,
-			    born && ch->kind == CHANGE_CREATE);
-			continue;
-		}
-		t = mount_view(m);
-		kview_move(m->kview, t, ch);
-		store_abort(t);
+		c = &a->outcome->changes[i];
+		if (c->kind < CHANGE_GRANT)
+			replay_push(m->replay, c,
+			    born && c->kind == CHANGE_CREATE);
 	}
 }
 
@@ -353,6 +426,7 @@ mount_status(struct mount *m, struct mount_status *ret)
 	    .n_parked = m->n_parked,
 	    .n_late = m->n_late,
 	    .n_handles = m->n_handles,
+	    .n_differences = kview_differences(m->kview),
 	    .lagging = m->late_ns != 0 && now - m->late_ns < LAGGING_NS,
 	};
 }

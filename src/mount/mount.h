@@ -36,6 +36,8 @@ struct mount_status {
 	unsigned n_parked;	/* requests waiting for replay */
 	uint64_t n_late;	/* of all: that went on after the bound */
 	unsigned n_handles;
+	unsigned n_differences; /* names that the kernel has otherwise than C;
+				 * unborn files count */
 	bool lagging;		/* a parked request went on late, lately */
 };
 

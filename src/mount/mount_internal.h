@@ -81,10 +81,11 @@ struct handle {
 	struct buf text;
 };
 
-/* A FLUSH or FSYNC that waits for a commit under way. */
+/* A FLUSH, FSYNC or synchronous WRITE that waits for a commit under way. */
 struct flusher {
 	struct mount *mount;
 	fuse_req_t req;
+	size_t written; /* WRITE: its bytes; 0: no WRITE */
 	pid_t tid;
 	bool interrupted;
 	bool again; /* what was written meanwhile is to be committed too */
@@ -130,6 +131,7 @@ struct parked {
 	struct fuse_file_info fi;
 	char name[LIMIT_NAME + 1]; /* PARKED_LOOKUP */
 	uint64_t want;	      /* revision */
+	uint64_t n_unnamed;   /* the node's, when the OPEN came */
 	uint64_t deadline_ns;
 	bool asking;	      /* waits for the leader first (strict, sync) */
 	bool interrupted;
@@ -152,6 +154,13 @@ struct tid {
 	uint64_t oneshot_ino;	/* its next GETATTR of that node is parked */
 	uint64_t oneshot_want;
 	UT_hash_handle hh;
+};
+
+/* Names freed here that are remembered while the replay lags, newest kept. */
+#define OWN_NAMES 256
+struct own_name {
+	uint64_t dir, rev; /* rev 0: unused */
+	char name[LIMIT_NAME + 1];
 };
 
 struct mount {
@@ -182,8 +191,11 @@ struct mount {
 	unsigned n_parked;
 	uint64_t n_late, late_ns;
 	struct tid *tids;
+	struct own_name own[OWN_NAMES];
+	unsigned n_own;
 	uint64_t n_dir_renames, dir_rename_ns;
 	bool interrupts; /* some pending or parked request was interrupted */
+	bool resisting;	 /* and one of them waits on: only a kill ends it */
 	bool stopping;
 	void (*stop_cb)(void *);
 	void *stop_arg;
@@ -210,8 +222,21 @@ pid_t caller_process(pid_t tid); /* thread group id; tid itself if unknown */
 bool caller_killed(pid_t tid);	 /* SIGKILL is pending */
 bool caller_dying(pid_t tid);	 /* exiting because of a fatal signal */
 bool caller_alive(pid_t pid);
-/* Open writable descriptors that a process has on a node; -1: can't tell. */
-int caller_descriptors(pid_t pid, uint64_t ino, const char *name);
+/* Which descriptors: writable ones of a node. */
+struct wanted {
+	uint64_t ino;
+	const char *name; /* in its directory; NULL: unknown */
+	int mount_id;	  /* ours: another file system may have the ino, too */
+};
+enum { DESCRIPTORS_LISTED = 16 };
+struct descriptors {
+	int n;	   /* that the process has; -1: can't tell */
+	int fds[DESCRIPTORS_LISTED]; /* the first of them */
+	bool none; /* it has none at all, of any file */
+};
+void caller_descriptors(pid_t, const struct wanted *, struct descriptors *ret);
+/* Are two processes' descriptors one open file? */
+bool caller_shares(pid_t, int fd, pid_t other, int other_fd);
 
 /* reply.c: attributes and entries as the kernel wants them */
 void reply_stat(const struct attr *, struct stat *ret);
@@ -220,6 +245,9 @@ void reply_entry_of(struct mount *, const struct attr *,
     struct fuse_entry_param *ret);
 /* Replies and counts the kernel's reference. */
 void reply_entry(struct mount *, fuse_req_t, uint64_t ino);
+/* The kernel will count this entry.  The attributes of a directory that is told
+ * to the helper alone expire at once: see kview_reach(). */
+void reply_remember(struct mount *, fuse_req_t, struct fuse_entry_param *);
 void reply_attr(struct mount *, fuse_req_t, uint64_t ino);
 void reply_errno(fuse_req_t, int err); /* negative errno; 0: success */
 /* ESTALE once per thread and operation, then `natural`. */
@@ -230,6 +258,11 @@ void reply_stale(struct mount *, fuse_req_t, uint32_t op, uint64_t dir,
 struct tid *tid_of(struct mount *, pid_t tid); /* made if unknown */
 struct tid *tid_find(struct mount *, pid_t tid);
 void tid_free_all(struct mount *);
+
+/* own.c */
+void own_freed(struct mount *, const struct change *);
+/* What the command's stamp says that its caller's kernel has seen. */
+uint64_t own_seen(struct mount *, const struct command *);
 
 /* version.c */
 struct version *version_pin(struct mount *, struct knode *); /* current C */
@@ -270,12 +303,14 @@ void pending_interrupts(struct mount *);
 
 /* commit.c */
 void commit_flush(struct mount *, fuse_req_t, struct handle *);
-void commit_sync(struct mount *, fuse_req_t, struct handle *);
+/* written: the bytes of a WRITE that asks for it (O_DSYNC); 0: FSYNC. */
+void commit_sync(struct mount *, fuse_req_t, struct handle *, size_t written);
 void commit_released(struct mount *, struct handle *);
 /* Sees to it that an unborn node's birth goes first. */
 void commit_bear(struct mount *, uint64_t ino);
 void commit_interrupts(struct mount *);
-void commit_applied(struct mount *, const struct engine_applied *);
+/* False: what it did is for the replay to tell the kernel. */
+bool commit_applied(struct mount *, const struct engine_applied *);
 
 /* Frees a released handle that nothing uses any more. */
 void handle_idle(struct mount *, struct handle *);
@@ -366,7 +401,7 @@ void op_removexattr(fuse_req_t, fuse_ino_t, const char *);
 
 /* The committed node behind one that the kernel holds (births may merge). */
 uint64_t node_of(struct mount *, uint64_t ino);
-/* Begins every request: the replay's answers first, and a one-shot is void. */
+/* Begins a request that the helper may make: the replay's answers first. */
 struct mount *op_begin(fuse_req_t, bool *ret_helper);
 /* Draft operations of op_io.c that SETATTR needs too. */
 int draft_truncate(struct mount *, struct handle *, uint64_t size);

@@ -132,8 +132,10 @@ add_plus(struct mount *m, fuse_req_t req, uint64_t dir, char *at, size_t room,
 		store_abort(t);
 	}
 	n = fuse_add_direntry_plus(req, at, room, name, &p, next);
-	if (n <= room && p.ino != 0)
+	if (n <= room && p.ino != 0) {
 		kview_remember(m->kview, p.ino);
+		kview_reach(m->kview, p.ino);
+	}
 	return n;
 }
 

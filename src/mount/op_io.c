@@ -5,12 +5,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/clock.h"
 #include "base/ioctl.h"
+#include "base/reason.h"
 #include "mount/mount_internal.h"
 #include "tree/tree.h"
 
@@ -207,6 +209,7 @@ write_append(struct mount *m, struct handle *h, const char *bytes, size_t size)
 		return -EFBIG;
 	if (m->drafts_bytes + size > LIMIT_DRAFTS_BYTES)
 		return -ENOSPC;
+	h->append = true; /* fcntl(2) may have said so after open(2) */
 	buf_raw(&h->draft, bytes, size);
 	if (buf_error(&h->draft) != 0)
 		return buf_error(&h->draft);
@@ -230,6 +233,22 @@ write_at(struct mount *m, struct handle *h, const char *bytes, size_t size,
 	return err;
 }
 
+/* What is refused before there is a command; `gov why` asks. */
+static void
+note_refusal(struct mount *m, const struct handle *h, int err)
+{
+	const struct birth *b = h->node != NULL ? h->node->birth : NULL;
+	uint64_t dir = b != NULL ? b->dir : 0;
+	struct slice name = b != NULL ? slice_str(b->name) : SLICE_EMPTY;
+
+	if (err == -EFBIG)
+		reason_note(dir, name, h->ino, err, "a file may hold %" PRIu64
+		    " bytes here (max_file)", mount_max_file(m));
+	else if (err == -ENOSPC)
+		reason_note(dir, name, h->ino, err, "files being written on "
+		    "this host hold too much already; close some first");
+}
+
 void
 op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
     off_t off, struct fuse_file_info *fi)
@@ -244,16 +263,21 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
 		err = -ESTALE;
 	else if (!mount_writable(m))
 		err = -EROFS;
-	else if (h->append)
+	else if ((fi->flags & O_APPEND) != 0)
 		err = write_append(m, h, bytes, size);
 	else
 		err = write_at(m, h, bytes, size, (uint64_t)off);
 	if (err != 0) {
+		if (h != NULL)
+			note_refusal(m, h, err);
 		reply_errno(req, err);
 		return;
 	}
 	touched(m, h);
-	fuse_reply_write(req, size);
+	if ((fi->flags & O_DSYNC) != 0 && size > 0)
+		commit_sync(m, req, h, size);
+	else
+		fuse_reply_write(req, size);
 }
 
 void

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/reason.h"
 #include "mount/mount_internal.h"
 #include "tree/tree.h"
 
@@ -107,6 +108,8 @@ op_mknod(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
 		return;
 	}
 	if (!S_ISREG(mode)) {
+		reason_note(dir, slice_str(name), 0, -EPERM, "only files, "
+		    "directories and symbolic links can be made here");
 		reply_errno(req, -EPERM);
 		return;
 	}
@@ -224,8 +227,7 @@ drop_unborn(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
 	t = mount_view(m);
 	kview_set(m->kview, t, dir, slice_str(name), 0);
 	store_abort(t);
-	if (req != NULL)
-		reply_errno(req, 0);
+	reply_errno(req, 0);
 	return true;
 }
 
@@ -244,7 +246,13 @@ op_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
 	if (!begin(m, req, dir, name, false))
 		return;
 	ino = known_name(m, dir, name);
-	if (ino != 0 && drop_unborn(m, req, dir, name, ino))
+	/* Looked up before its creation was replayed (lookup_early): watchers
+	 * have not heard of it yet. */
+	if (ino == 0) {
+		reply_stale(m, req, COMMAND_unlink, dir, -ENOENT);
+		return;
+	}
+	if (drop_unborn(m, req, dir, name, ino))
 		return;
 	p = pending_new(m, req, COMMAND_unlink, finish_removal);
 	p->parent = dir;
@@ -331,12 +339,10 @@ op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t dir2,
 		reply_errno(req, -ENOTEMPTY);
 		return;
 	}
+	/* An unborn target, too: dropped now, it would be missed if the rename
+	 * were refused. */
 	commit_bear(m, ino);
-	if ((flags & RENAME_EXCHANGE) != 0)
-		commit_bear(m, ino2);
-	else if (ino2 != 0 && ino2 != ino &&
-	    drop_unborn(m, NULL, dir2, name2, ino2))
-		ino2 = 0;
+	commit_bear(m, ino2);
 	p = pending_new(m, req, COMMAND_rename, finish_removal);
 	p->parent = dir;
 	p->ino = ino;

@@ -44,16 +44,10 @@ op_begin(fuse_req_t req, bool *ret_helper)
 {
 	struct mount *m = mount_of(req);
 	pid_t tid = fuse_req_ctx(req)->pid;
-	struct tid *t;
 
 	*ret_helper = tid != 0 && tid == replay_pid(m->replay);
-	if (*ret_helper) {
+	if (*ret_helper)
 		replay_drain(m->replay);
-	} else {
-		t = tid_find(m, tid);
-		if (t != NULL)
-			t->oneshot_ino = 0;
-	}
 	return m;
 }
 
@@ -102,7 +96,7 @@ op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 		ino = kview_lookup(m->kview, t, dir, slice_str(name));
 	if (ino != 0 && kview_attr(m->kview, t, ino, &attr))
 		reply_entry_of(m, &attr, &e);
-	else if (!helper && lookup_early(m, t, dir, slice_str(name), &attr)) {
+	else if (ino == 0 && !helper && lookup_early(m, t, dir, slice_str(name), &attr)) {
 		reply_entry_of(m, &attr, &e);
 		e.entry_timeout = 0;
 	}
@@ -118,7 +112,9 @@ op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 		return;
 	}
 	if (e.ino != 0)
-		kview_remember(m->kview, e.ino);
+		reply_remember(m, req, &e);
+	if (e.ino != 0 && (strcmp(name, ".") == 0 || strcmp(name, "..") == 0))
+		kview_reach(m->kview, e.ino); /* names below it are kept */
 	if (fuse_reply_entry(req, &e) == -ENOENT && e.ino != 0)
 		kview_forget(m->kview, e.ino, 1);
 }
@@ -231,6 +227,8 @@ op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	if (oneshot(m, req, ino) || getattr_draft(m, req, ino, fi))
 		return;
+	if (fuse_req_ctx(req)->pid != replay_pid(m->replay))
+		kview_reach(m->kview, ino);
 	reply_attr(m, req, ino);
 }
 

@@ -56,6 +56,23 @@ open_by_helper(struct mount *m, fuse_req_t req, uint64_t ino,
 	return true;
 }
 
+/* Removed, but this kernel has not been told: it must walk again then. */
+static bool
+gone_from_c(struct mount *m, const struct knode *node)
+{
+	struct store_txn *t;
+	struct attr attr;
+	bool there;
+
+	if (node->unborn)
+		return false;
+	t = mount_view(m);
+	there = tree_node_get(t, node->alias != 0 ? node->alias : node->ino,
+	    &attr);
+	store_abort(t);
+	return !there;
+}
+
 void
 op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -83,8 +100,8 @@ op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	if (h->pin != NULL && h->pin->rev > want)
 		want = h->pin->rev;
-	else if (h->node->version == NULL && want < engine_rev(m->conf.engine))
-		want = engine_rev(m->conf.engine); /* gone from C */
+	else if (gone_from_c(m, h->node))
+		want = engine_rev(m->conf.engine);
 	park_open(m, req, h, fi, PARKED_OPEN, want);
 }
 
@@ -294,7 +311,7 @@ reply_created(struct mount *m, fuse_req_t req, struct handle *h,
 	fi->fh = handle_fh(h);
 	fi->direct_io = 1;
 	fi->noflush = !h->writes;
-	kview_remember(m->kview, h->ino);
+	reply_remember(m, req, &e);
 	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
 		kview_forget(m->kview, h->ino, 1);
 		commit_released(m, h);
@@ -330,7 +347,7 @@ op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	else if (lock_lost(m, h))
 		reply_errno(req, -EIO);
 	else
-		commit_sync(m, req, h);
+		commit_sync(m, req, h, 0);
 }
 
 void

@@ -48,6 +48,7 @@ park_open(struct mount *m, fuse_req_t req, struct handle *h,
 
 	p->handle = h;
 	p->fi = *fi;
+	p->n_unnamed = h->node->n_unnamed;
 	if (m->conf.strict)
 		ask(m, p);
 	else if (ready(m, p))
@@ -216,13 +217,14 @@ park_interrupts(struct mount *m)
 	DL_FOREACH_SAFE (m->parked, p, next) {
 		if (!p->interrupted)
 			continue;
-		p->interrupted = false;
 		if (p->asking)
 			engine_barrier_cancel(m->conf.engine, &p->barrier);
 		if (p->kind != PARKED_GETATTR)
 			give_up(m, p, -EINTR);
 		else if (caller_killed(p->tid))
 			settle(m, p);
+		else
+			m->resisting = true;
 	}
 }
 
@@ -297,7 +299,8 @@ walked_wrong(struct mount *m, struct parked *p)
 	named = p->ino == TREE_ROOT ||
 	    kview_name_of(m->kview, t, p->ino, &dir, name);
 	store_abort(t);
-	if (!named)
+	/* Without a name, or its name went while the open was parked. */
+	if (!named || p->handle->node->n_unnamed != p->n_unnamed)
 		return true;
 	if (tid->lookup_ino == p->ino)
 		return tid->lookup_renames != m->n_dir_renames;

@@ -39,7 +39,8 @@ reply_stat(const struct attr *attr, struct stat *ret)
 /*
  * 0 while a draft is dirty (its writer sees another size), and until the cursor
  * has reached what a CREATE is to wait for: any answer with a lifetime would
- * suppress the GETATTR that is parked for it.
+ * suppress the GETATTR that is parked for it.  0 also for a directory where
+ * only the helper has been: kview_reach().
  */
 double
 reply_attr_timeout(struct mount *m, uint64_t ino)
@@ -51,6 +52,8 @@ reply_attr_timeout(struct mount *m, uint64_t ino)
 		return TTL_ATTR_TIMEOUT;
 	if (node == NULL)
 		return FOR_EVER;
+	if (node->n_lookup > 0 && !node->reached)
+		return 0;
 	if (node->n_dirty > 0 || node->unborn ||
 	    node->wait_rev > replay_cursor(m->replay))
 		return 0;
@@ -84,6 +87,19 @@ reply_entry_of(struct mount *m, const struct attr *attr,
 }
 
 void
+reply_remember(struct mount *m, fuse_req_t req, struct fuse_entry_param *e)
+{
+	pid_t tid = fuse_req_ctx(req)->pid;
+
+	kview_remember(m->kview, e->ino);
+	if (tid != 0 && tid == replay_pid(m->replay) &&
+	    S_ISDIR(e->attr.st_mode) && !kview_reached(m->kview, e->ino))
+		e->attr_timeout = 0;
+	else
+		kview_reach(m->kview, e->ino);
+}
+
+void
 reply_entry(struct mount *m, fuse_req_t req, uint64_t ino)
 {
 	struct store_txn *t = mount_view(m);
@@ -97,7 +113,7 @@ reply_entry(struct mount *m, fuse_req_t req, uint64_t ino)
 		return;
 	}
 	reply_entry_of(m, &attr, &e);
-	kview_remember(m->kview, ino);
+	reply_remember(m, req, &e);
 	if (fuse_reply_entry(req, &e) == -ENOENT)
 		kview_forget(m->kview, ino, 1); /* the caller is gone */
 }

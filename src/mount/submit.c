@@ -76,7 +76,7 @@ pending_submit(struct pending *p, const struct credentials *cred)
 		cred = &own;
 	}
 	caller_stamp(cred, &p->ereq.command.stamp);
-	p->ereq.command.stamp.seen = replay_cursor(m->replay);
+	p->ereq.command.stamp.seen = own_seen(m, &p->ereq.command);
 	err = mount_writable(m) ? session_submit(m->conf.session, &p->ereq)
 				: -EROFS;
 	if (err != 0) {
@@ -115,11 +115,12 @@ pending_interrupts(struct mount *m)
 	DL_FOREACH_SAFE (m->pending, p, next) {
 		if (!p->interrupted)
 			continue;
-		p->interrupted = false;
 		if (session_withdraw(m->conf.session, &p->ereq))
 			on_done(&p->ereq, &withdrawn);
 		else if (p->gives_up || caller_killed(p->tid))
 			session_abandon(m->conf.session, &p->ereq);
+		else
+			m->resisting = true;
 	}
 }
 
@@ -154,6 +155,8 @@ on_done(struct engine_req *ereq, const struct outcome *outcome)
 
 	if (p->req != NULL)
 		fuse_req_interrupt_func(p->req, NULL, NULL);
+	if (outcome->err == 0 && tid_find(m, p->tid) != NULL)
+		tid_find(m, p->tid)->stale_op = 0; /* its retry succeeded */
 	/* Whatever C decided, the caller has now been told about it. */
 	if (outcome->err == 0 || (outcome->err != -EROFS &&
 	    outcome->err != -EINTR && outcome->err != -EAGAIN))

@@ -17,6 +17,7 @@
 struct kname {
 	uint64_t ino;	  /* K's; 0: absent */
 	unsigned pending; /* replays that concern it */
+	uint64_t crossed; /* a local change at that revision overtook them */
 	struct knode *node;   /* of ino, or NULL; we are in its names */
 	struct knode *parent; /* of dir; we are in its children */
 	struct kname *prev, *next;	     /* node->names */
@@ -42,8 +43,8 @@ static void name_tidy(struct kview *, struct store_txn *, struct kname *);
 static void name_free(struct kview *, struct kname *);
 static uint64_t committed(struct store_txn *, uint64_t dir, struct slice name);
 static void attr_expect(struct kview *, const struct attr *old);
-static void attr_move(struct kview *, const struct attr *);
-static void attr_settle(struct kview *, uint64_t ino);
+static void attr_move(struct kview *, struct store_txn *, const struct attr *);
+static void attr_settle(struct kview *, struct store_txn *, uint64_t ino);
 
 /*
  * What one change does to names: at most two of them, each from `was` to `is`.
@@ -163,7 +164,27 @@ kview_forget(struct kview *kv, uint64_t ino, uint64_t n)
 	if (node == NULL)
 		return;
 	node->n_lookup -= n < node->n_lookup ? n : node->n_lookup;
+	if (node->n_lookup == 0)
+		node->reached = false;
 	kview_release(kv, node);
+}
+
+void
+kview_reach(struct kview *kv, uint64_t ino)
+{
+	struct knode *node = kview_find(kv, ino);
+
+	if (node != NULL)
+		node->reached = true;
+}
+
+bool
+kview_reached(struct kview *kv, uint64_t ino)
+{
+	struct knode *node = ino == 0 ? NULL : kview_find(kv, ino);
+
+	return ino == TREE_ROOT ||
+	    (node != NULL && node->n_lookup > 0 && node->reached);
 }
 
 bool
@@ -203,6 +224,12 @@ kview_attr(struct kview *kv, struct store_txn *t, uint64_t ino,
 }
 
 bool
+kview_is_ghost(const struct knode *node)
+{
+	return (node->unborn && !node->displaced) || node->alias != 0;
+}
+
+bool
 kview_name_of(struct kview *kv, struct store_txn *t, uint64_t ino,
     uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1])
 {
@@ -224,6 +251,15 @@ kview_name_of(struct kview *kv, struct store_txn *t, uint64_t ino,
 		return true;
 	}
 	return false;
+}
+
+bool
+kview_has_name(struct kview *kv, struct store_txn *t, uint64_t ino)
+{
+	uint64_t dir;
+	char name[LIMIT_NAME + 1];
+
+	return ino == TREE_ROOT || kview_name_of(kv, t, ino, &dir, name);
 }
 
 struct listing {
@@ -303,9 +339,13 @@ kview_set(struct kview *kv, struct store_txn *t, uint64_t dir,
     struct slice name, uint64_t ino)
 {
 	struct kname *kn = name_find(kv, dir, name);
+	uint64_t was = kn != NULL ? kn->ino : committed(t, dir, name);
+	struct knode *loser = was == ino ? NULL : kview_find(kv, was);
 
+	if (loser != NULL)
+		loser->n_unnamed++;
 	if (kn == NULL) {
-		if (committed(t, dir, name) == ino)
+		if (was == ino)
 			return;
 		kn = name_make(kv, dir, name, ino);
 	} else {
@@ -342,10 +382,30 @@ kview_move(struct kview *kv, struct store_txn *txn, const struct change *c)
 
 	for (unsigned i = 0; i < n; i++)
 		kview_set(kv, txn, t[i].dir, t[i].name, t[i].is);
-	attr_move(kv, &c->attr);
-	attr_move(kv, &c->attr2);
-	attr_move(kv, &c->dir_attr);
-	attr_move(kv, &c->dir2_attr);
+	attr_move(kv, txn, &c->attr);
+	attr_move(kv, txn, &c->attr2);
+	attr_move(kv, txn, &c->dir_attr);
+	attr_move(kv, txn, &c->dir2_attr);
+}
+
+/*
+ * The victim of a local change may be another node in C than in K: then what
+ * is pending for the name would lead K past what the caller was told.  Those
+ * replays are void, the name is reconciled in their place.
+ */
+void
+kview_local(struct kview *kv, struct store_txn *txn, const struct change *c)
+{
+	struct touch t[2];
+	unsigned n = touches(c, t);
+	struct kname *kn;
+
+	kview_move(kv, txn, c);
+	for (unsigned i = 0; i < n; i++) {
+		kn = name_find(kv, t[i].dir, t[i].name);
+		if (kn != NULL && kn->pending > 0)
+			kn->crossed = c->rev;
+	}
 }
 
 void
@@ -361,11 +421,11 @@ kview_settle(struct kview *kv, struct store_txn *txn, const struct change *c)
 		kn->pending--;
 		name_tidy(kv, txn, kn);
 	}
-	attr_settle(kv, c->old.ino);
-	attr_settle(kv, c->old2.ino);
-	attr_settle(kv, c->dir_old.ino);
+	attr_settle(kv, txn, c->old.ino);
+	attr_settle(kv, txn, c->old2.ino);
+	attr_settle(kv, txn, c->dir_old.ino);
 	if (c->dir2_old.ino != c->dir_old.ino)
-		attr_settle(kv, c->dir2_old.ino);
+		attr_settle(kv, txn, c->dir2_old.ino);
 }
 
 bool
@@ -373,10 +433,19 @@ kview_ready(struct kview *kv, struct store_txn *txn, const struct change *c)
 {
 	struct touch t[2];
 	unsigned n = touches(c, t);
+	struct kname *kn;
 
-	for (unsigned i = 0; i < n; i++)
-		if (kview_lookup(kv, txn, t[i].dir, t[i].name) != t[i].was)
+	/* A reconcile may have been ahead of us and made the node already. */
+	if (c->kind < CHANGE_LINK && kview_has_name(kv, txn, c->node))
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		if (kview_lookup(kv, txn, t[i].dir, t[i].name) != t[i].was ||
+		    !kview_has_name(kv, txn, t[i].dir))
 			return false;
+		kn = name_find(kv, t[i].dir, t[i].name);
+		if (kn != NULL && c->rev != 0 && kn->crossed > c->rev)
+			return false;
+	}
 	return c->kind != CHANGE_RMDIR || kview_empty(kv, txn, c->node);
 }
 
@@ -420,42 +489,56 @@ attr_expect(struct kview *kv, const struct attr *old)
 	}
 }
 
+/* Has C the node in just that state? */
+static bool
+attr_is_committed(struct store_txn *t, const struct attr *attr)
+{
+	struct attr c;
+
+	return tree_node_get(t, attr->ino, &c) && c.attr_rev == attr->attr_rev;
+}
+
 /*
  * The kernel has been told: K's attributes become those, unless a local change
- * has already shown newer ones.  Dead nodes keep theirs: C has none any more.
+ * has already shown newer ones.  C may be ahead: it has all of a loop turn's
+ * commits when the first of them is published.  Dead nodes keep theirs.
  */
 static void
-attr_move(struct kview *kv, const struct attr *attr)
+attr_move(struct kview *kv, struct store_txn *t, const struct attr *attr)
 {
 	struct knode *node;
+	bool same;
 
 	if (attr->ino == 0)
 		return;
 	node = kview_find(kv, attr->ino);
-	if (node == NULL && attr->nlink > 0)
+	same = attr_is_committed(t, attr);
+	if (node == NULL && (same || attr->nlink == 0))
 		return;
 	if (node == NULL)
-		return;
+		node = kview_node(kv, attr->ino);
 	if (node->unborn)
 		return;
 	if (node->own_attr && node->attr.attr_rev > attr->attr_rev)
 		return;
-	if (node->own_attr || attr->nlink == 0) {
-		node->own_attr = true;
-		node->attr = *attr;
-	}
+	node->attr = *attr;
+	node->own_attr = !same || node->n_pending > 0;
+	kview_release(kv, node);
 }
 
+/* A node that C has not any more keeps what K showed, until K has lost it. */
 static void
-attr_settle(struct kview *kv, uint64_t ino)
+attr_settle(struct kview *kv, struct store_txn *t, uint64_t ino)
 {
 	struct knode *node;
+	struct attr c;
 
 	if (ino == 0)
 		return;
 	node = kview_find(kv, ino);
 	assert(node != NULL && node->n_pending > 0);
-	if (--node->n_pending == 0 && !node->unborn && node->attr.nlink > 0)
+	if (--node->n_pending == 0 && !node->unborn &&
+	    tree_node_get(t, ino, &c))
 		node->own_attr = false;
 	kview_release(kv, node);
 }

@@ -27,6 +27,7 @@ struct kname;
 struct knode {
 	uint64_t ino;
 	uint64_t n_lookup;  /* references that the kernel holds */
+	bool reached;	    /* by others than the helper, or something below */
 	unsigned n_pending; /* published changes that were not replayed yet */
 	unsigned n_handles; /* open handles of mount */
 	unsigned n_dirty;   /* of them: with a draft not committed yet */
@@ -38,6 +39,7 @@ struct knode {
 	struct handle *handles; /* mount: the open ones */
 	struct birth *birth; /* mount: where it is to be born; NULL: born */
 	struct attr attr;
+	uint64_t n_unnamed; /* times that K took a name from it */
 	uint64_t alias;	    /* what a birth became when its name was taken; 0 */
 	uint64_t wait_rev;  /* while the cursor is below: attributes are given
 			     * with timeout 0 (the parked GETATTR) */
@@ -57,15 +59,28 @@ void kview_release(struct kview *, struct knode *);
 void kview_remember(struct kview *, uint64_t ino);		/* LOOKUP's + 1 */
 void kview_forget(struct kview *, uint64_t ino, uint64_t n); /* FORGET */
 bool kview_known(struct kview *, uint64_t ino); /* by the kernel */
+/*
+ * A directory that only the helper has made or met is known, but nobody watches
+ * it: its attributes in the kernel expire at once, and whoever goes through it,
+ * opens or watches it needs them for its permission check: a GETATTR tells us.
+ * (Not its entry: a LOOKUP could be answered in the middle of an operation on
+ * that name.)  Below it the kernel holds nothing.
+ */
+void kview_reach(struct kview *, uint64_t ino);
+bool kview_reached(struct kview *, uint64_t ino); /* and known */
 
 /* What the kernel should be told.  0: there is no such name. */
 uint64_t kview_lookup(struct kview *, struct store_txn *, uint64_t dir,
     struct slice name);
 bool kview_attr(struct kview *, struct store_txn *, uint64_t ino,
     struct attr *ret);
+/* In K alone, and C will never have it at its name: unborn, or born as another
+ * file. */
+bool kview_is_ghost(const struct knode *);
 /* Some (directory, name) of a node in K; false: it has none. */
 bool kview_name_of(struct kview *, struct store_txn *, uint64_t ino,
     uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1]);
+bool kview_has_name(struct kview *, struct store_txn *, uint64_t ino);
 /* Calls for each name of a directory in K, in byte order. */
 void kview_each(struct kview *, struct store_txn *, uint64_t dir,
     void (*each)(void *arg, const char *name, uint64_t ino), void *arg);
@@ -78,9 +93,12 @@ void kview_set(struct kview *, struct store_txn *, uint64_t dir,
 /* The three steps of a change, see above. */
 void kview_expect(struct kview *, const struct change *);
 void kview_move(struct kview *, struct store_txn *, const struct change *);
+/* A local change, of which the kernel is told by the answer to its request. */
+void kview_local(struct kview *, struct store_txn *, const struct change *);
 void kview_settle(struct kview *, struct store_txn *, const struct change *);
 
-/* Does K already agree with what this change expects to find? */
+/* Does K agree with what this change expects to find, and has no local change
+ * overtaken it there? */
 bool kview_ready(struct kview *, struct store_txn *, const struct change *);
 /* Is K[dir,name] what C has?  An unborn name over nothing counts as equal. */
 bool kview_equal(struct kview *, struct store_txn *, uint64_t dir,

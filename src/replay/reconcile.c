@@ -8,6 +8,8 @@
 #include "config.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,12 +21,18 @@
 
 /* Steps for one name before others get their turn. */
 #define RECONCILE_TRIES 32
+/* Turns that a node waits for its new parent before it is moved aside. */
+#define PATIENCE 3
 
-static void remove_name(struct replay *, struct store_txn *, struct op *,
-    uint64_t k);
+enum home { HOME_NONE, HOME_FOUND, HOME_UNREACHABLE };
+
+static enum reconciled remove_name(struct replay *, struct store_txn *,
+    struct op *, uint64_t k);
+static enum reconciled move_aside(struct replay *, struct store_txn *,
+    struct op *, uint64_t k);
 static void make_name(struct replay *, struct store_txn *, struct op *,
     uint64_t c);
-static bool home_of(struct replay *, struct store_txn *, uint64_t node,
+static enum home home_of(struct replay *, struct store_txn *, uint64_t node,
     uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1]);
 static void step_rename(struct replay *, struct store_txn *, uint64_t dir,
     const char *name, uint64_t dir2, const char *name2);
@@ -37,7 +45,7 @@ committed(struct store_txn *t, uint64_t dir, struct slice name)
 	return tree_name_get(t, dir, name, &entry) ? entry.ino : 0;
 }
 
-bool
+enum reconciled
 reconcile_step(struct replay *r, struct store_txn *t, struct op *op)
 {
 	struct kview *kv = r->conf.kview;
@@ -48,31 +56,24 @@ reconcile_step(struct replay *r, struct store_txn *t, struct op *op)
 	struct attr parent;
 
 	if (k == c)
-		return true;
+		return RECONCILE_EQUAL;
 	if (!kview_attr(kv, t, dir, &parent) || parent.nlink == 0) {
 		kview_set(kv, t, dir, name, c); /* out of anyone's reach */
-		return true;
+		return RECONCILE_EQUAL;
 	}
 	if (!op->force && kview_equal(kv, t, dir, name))
-		return true;
-	if (!kview_known(kv, dir) && !kview_known(kv, k) &&
-	    !kview_known(kv, c)) {
+		return RECONCILE_EQUAL;
+	if (!kview_reached(kv, dir) && !kview_reached(kv, k) &&
+	    !kview_reached(kv, c)) {
 		kview_set(kv, t, dir, name, c);
-		return true;
+		return RECONCILE_EQUAL;
 	}
-	if (op->tries++ >= RECONCILE_TRIES) {
-		/* Something local is in the way: come back later. */
-		op->tries = 0;
-		op->rev = engine_rev(r->conf.engine) + 1;
-		DL_DELETE(r->queue, op);
-		DL_APPEND(r->queue, op);
-		return false;
-	}
+	if (op->tries++ >= RECONCILE_TRIES || !kview_has_name(kv, t, dir))
+		return RECONCILE_LATER;
 	if (k != 0)
-		remove_name(r, t, op, k);
-	else
-		make_name(r, t, op, c);
-	return false;
+		return remove_name(r, t, op, k);
+	make_name(r, t, op, c);
+	return RECONCILE_STEP;
 }
 
 struct child_list {
@@ -94,32 +95,49 @@ collect(void *arg, const char *name, uint64_t ino)
 }
 
 /* K has a node under the name that C has not there. */
-static void
+static enum reconciled
 remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
 {
 	struct kview *kv = r->conf.kview;
-	struct knode *node = kview_find(kv, k);
+	struct knode *node = kview_find(kv, k), *there;
 	struct change step = {.kind = CHANGE_UNLINK, .dir = op->change.dir,
 	    .node = k};
 	struct child_list children = {0};
-	struct attr attr = {0};
+	struct attr attr = {0}, c;
 	uint64_t home;
 	char home_name[LIMIT_NAME + 1];
 
 	if (node != NULL && node->unborn) {
 		replay_displace(r, node, op->change.dir, op->change.name);
-		return;
+		return RECONCILE_STEP;
 	}
-	if (home_of(r, t, k, &home, home_name)) {
-		step_rename(r, t, op->change.dir, op->change.name, home,
-		    home_name);
-		return;
+	switch (home_of(r, t, k, &home, home_name)) {
+	case HOME_FOUND:
+		there = kview_find(kv, kview_lookup(kv, t, home,
+		    slice_str(home_name)));
+		if (there != NULL && kview_is_ghost(there))
+			replay_displace(r, there, home, home_name);
+		else
+			step_rename(r, t, op->change.dir, op->change.name,
+			    home, home_name);
+		return RECONCILE_STEP;
+	case HOME_UNREACHABLE:
+		/* Its new parent is on its way into K, most likely. */
+		if (op->rounds < PATIENCE)
+			return RECONCILE_LATER;
+		return move_aside(r, t, op, k);
+	case HOME_NONE:
+		break;
 	}
 	memcpy(step.name, op->change.name, sizeof step.name);
-	if (!kview_attr(kv, t, k, &attr) || !S_ISDIR(attr.mode)) {
+	if (kview_attr(kv, t, k, &attr) && !tree_node_get(t, k, &c)) {
+		step.attr = attr;
+		step.attr.nlink = 0;
+	}
+	if (!S_ISDIR(attr.mode)) {
 		replay_send(r, &step, HELPER_UNLINK, step.dir, step.name, 0,
 		    "", false);
-		return;
+		return RECONCILE_STEP;
 	}
 	kview_each(kv, t, k, collect, &children);
 	for (unsigned i = 0; i < children.n; i++)
@@ -131,6 +149,24 @@ remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
 		    "", false);
 	}
 	free(children.names);
+	return RECONCILE_STEP;
+}
+
+/*
+ * The name that it blocks may be the very one which its new parent is to get.
+ */
+static enum reconciled
+move_aside(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
+{
+	uint64_t dir = op->change.dir;
+	char aside[LIMIT_NAME + 1];
+
+	snprintf(aside, sizeof aside, ".govfs-moving-%" PRIx64, k);
+	if (kview_lookup(r->conf.kview, t, dir, slice_str(aside)) != 0)
+		return RECONCILE_LATER;
+	replay_push_reconcile(r, op->rev, dir, aside, false, false);
+	step_rename(r, t, dir, op->change.name, dir, aside);
+	return RECONCILE_STEP;
 }
 
 /* C has a node under a name that is free in K. */
@@ -173,33 +209,31 @@ make_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t c)
 }
 
 /* Where C has the node and K has not: it can be moved there. */
-static bool
+static enum home
 home_of(struct replay *r, struct store_txn *t, uint64_t node,
     uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1])
 {
 	struct kview *kv = r->conf.kview;
 	struct slice name = SLICE_EMPTY;
-	struct knode *there;
-	uint64_t dir = 0, k;
+	enum home answer = HOME_NONE;
+	uint64_t dir = 0;
 	struct attr attr;
 
 	while (tree_backlink_next(t, node, dir, name, &dir, &name)) {
-		k = kview_lookup(kv, t, dir, name);
-		if (k == node || !kview_attr(kv, t, dir, &attr))
-			continue;
-		there = kview_find(kv, k);
-		if (there != NULL && there->unborn)
+		if (kview_lookup(kv, t, dir, name) == node)
 			continue;
 		/* A directory the kernel cannot reach yet is no home. */
-		if (dir != TREE_ROOT &&
-		    !kview_name_of(kv, t, dir, ret_dir, ret_name))
+		if (!kview_attr(kv, t, dir, &attr) || attr.nlink == 0 ||
+		    !kview_has_name(kv, t, dir)) {
+			answer = HOME_UNREACHABLE;
 			continue;
+		}
 		*ret_dir = dir;
 		memcpy(ret_name, name.ptr, name.len);
 		ret_name[name.len] = '\0';
-		return true;
+		return HOME_FOUND;
 	}
-	return false;
+	return answer;
 }
 
 /* Moves a name within K; what is in its way changes places with it. */
@@ -216,8 +250,10 @@ step_rename(struct replay *r, struct store_txn *t, uint64_t dir,
 	memcpy(step.name, name, strlen(name) + 1);
 	memcpy(step.name2, name2, strlen(name2) + 1);
 	kview_attr(kv, t, step.node, &step.attr);
-	if (step.node2 != 0)
+	if (step.node2 != 0) {
+		kview_attr(kv, t, step.node2, &step.attr2);
 		step.kind = CHANGE_EXCHANGE;
+	}
 	replay_send(r, &step,
 	    step.node2 != 0 ? HELPER_EXCHANGE : HELPER_RENAME, dir, name, dir2,
 	    name2, false);

@@ -21,15 +21,19 @@
 
 /* Tries of one operation before the names are left to reconcile(). */
 #define OP_TRIES 4
+/* A name that can't be reconciled now is looked at again after this. */
+#define RECONCILE_PAUSE_MS 5
 
 enum begun { BEGUN_SENT, BEGUN_DONE };
 
 static enum begun begin_change(struct replay *, struct store_txn *,
     struct op *);
 static enum begun begin_node(struct replay *, struct store_txn *, struct op *);
+static void reconcile(struct replay *, struct store_txn *, struct op *);
 static void finish(struct replay *, struct store_txn *, struct op *);
 static void cross(struct replay *, struct store_txn *, struct op *);
 static bool kernel_cares(struct replay *, const struct change *);
+static struct op *first(struct replay *);
 static bool delayed(struct replay *, struct op *);
 static void on_delay(uv_timer_t *);
 static void cursor_update(struct replay *);
@@ -132,8 +136,8 @@ replay_reconcile(struct replay *r, uint64_t dir, struct slice name, bool force)
 
 	memcpy(copy, name.ptr, name.len);
 	copy[name.len] = '\0';
-	replay_push_reconcile(r, engine_rev(r->conf.engine) + 1, dir, copy,
-	    force, false);
+	replay_push_reconcile(r, engine_rev(r->conf.engine), dir, copy, force,
+	    false);
 }
 
 void
@@ -145,26 +149,33 @@ replay_pump(struct replay *r)
 	if (r->pumping || r->stopping)
 		return;
 	r->pumping = true;
-	while (!r->in_flight && (op = r->queue) != NULL) {
+	while (!r->in_flight && (op = first(r)) != NULL) {
 		if (!helper_ready(r) || delayed(r, op))
 			break;
 		t = store_begin(engine_store(r->conf.engine), STORE_READ);
-		if (op->kind == OP_RECONCILE) {
-			if (reconcile_step(r, t, op))
-				pop(r, op);
-		} else if (begin_change(r, t, op) == BEGUN_DONE) {
+		if (op->kind == OP_RECONCILE)
+			reconcile(r, t, op);
+		else if (begin_change(r, t, op) == BEGUN_DONE)
 			finish(r, t, op);
-		}
 		store_abort(t);
 	}
 	r->pumping = false;
+	if (!r->in_flight)
+		helper_idle(r);
 	cursor_update(r);
 }
 
+/* Computed, not kept: within a loop turn the answers to local requests go out
+ * before the pump runs, and must not wait where nothing is pending. */
 uint64_t
 replay_cursor(const struct replay *r)
 {
-	return r->cursor;
+	uint64_t to = engine_rev(r->conf.engine);
+
+	if (r->queue != NULL && r->queue->rev <= to)
+		to = r->queue->rev - 1;
+	/* A name queued again for reconciling never takes the cursor back. */
+	return to > r->cursor ? to : r->cursor;
 }
 
 unsigned
@@ -256,6 +267,7 @@ begin_change(struct replay *r, struct store_txn *t, struct op *op)
 	struct kview *kv = r->conf.kview;
 	struct change *c = &op->change;
 	struct knode *there;
+	struct attr attr;
 	uint64_t from_dir;
 	char from[LIMIT_NAME + 1];
 	uint64_t at = c->kind == CHANGE_RENAME ? c->dir2 : c->dir;
@@ -266,12 +278,12 @@ begin_change(struct replay *r, struct store_txn *t, struct op *op)
 	if (c->kind <= CHANGE_LINK || c->kind == CHANGE_RENAME) {
 		there = kview_find(kv, kview_lookup(kv, t, at,
 		    slice_str(at_name)));
-		if (there != NULL && there->unborn && !there->displaced) {
+		if (there != NULL && kview_is_ghost(there)) {
 			replay_displace(r, there, at, at_name);
 			return BEGUN_SENT;
 		}
 	}
-	if (!kview_ready(kv, t, c)) {
+	if (!kview_ready(kv, t, c) || !kview_attr(kv, t, c->node, &attr)) {
 		cross(r, t, op);
 		return BEGUN_SENT;
 	}
@@ -338,7 +350,7 @@ begin_node(struct replay *r, struct store_txn *t, struct op *op)
 	if (!named)
 		named = kview_name_of(kv, t, c->node, &dir, name);
 	if (!named || op->tries >= OP_TRIES ||
-	    (!kview_known(kv, c->node) && !kview_known(kv, dir))) {
+	    (!kview_reached(kv, c->node) && !kview_reached(kv, dir))) {
 		kview_move(kv, t, c);
 		if (kview_known(kv, c->node))
 			r->conf.invalidate(r->conf.arg, c->node);
@@ -364,6 +376,9 @@ replay_send(struct replay *r, const struct change *change, enum helper_op what,
 	struct helper_request *q = &r->request;
 
 	assert(!r->in_flight);
+	/* From now on the kernel may hold names below them. */
+	kview_reach(r->conf.kview, dir);
+	kview_reach(r->conf.kview, dir2);
 	memset(q, 0, sizeof *q);
 	q->id = r->next_id++;
 	q->op = what;
@@ -392,6 +407,15 @@ replay_displace(struct replay *r, struct knode *node, uint64_t dir,
 	replay_send(r, &c, HELPER_UNLINK, dir, name, 0, "", false);
 }
 
+/* A directory that moves may have moved under somebody's path walk. */
+static bool
+moved_dir(const struct change *c)
+{
+	if (c->kind == CHANGE_EXCHANGE)
+		return S_ISDIR(c->attr.mode) || S_ISDIR(c->attr2.mode);
+	return c->kind == CHANGE_RENAME && S_ISDIR(c->attr.mode);
+}
+
 static bool
 helper_stumbled(int err)
 {
@@ -417,17 +441,50 @@ replay_answered(struct replay *r, int err, uint32_t step)
 	if (helper_stumbled(err))
 		log_debug("replay: operation %u on '%s', step %u: %s",
 		    r->request.op, r->request.name, step, strerror(-err));
-	if (r->moved && r->current.kind == CHANGE_RENAME &&
-	    S_ISDIR(r->current.attr.mode))
+	if (r->moved && moved_dir(&r->current))
 		r->conf.dir_renamed(r->conf.arg);
 	if (!r->expected)
 		return; /* a step towards something: the pump looks again */
 	t = store_begin(engine_store(r->conf.engine), STORE_READ);
-	if (r->moved)
+	/* A helper that died between its open and its utimens has moved K, but
+	 * woken nobody: content and attributes are told again. */
+	if (r->moved && (err != -EINTR || r->current.kind < CHANGE_CONTENT))
 		finish(r, t, op);
 	else if (++op->tries >= OP_TRIES || err == 0)
 		cross(r, t, op);
 	store_abort(t);
+}
+
+/*
+ * One step towards K == C, or a pause: where a local request is in the way the
+ * helper would only spin.
+ */
+static void
+reconcile(struct replay *r, struct store_txn *t, struct op *op)
+{
+	uint64_t now;
+
+	switch (reconcile_step(r, t, op)) {
+	case RECONCILE_EQUAL:
+		pop(r, op);
+		break;
+	case RECONCILE_STEP:
+		break;
+	case RECONCILE_LATER:
+		now = clock_now_ns();
+		op->tries = 0;
+		op->rounds++;
+		op->rev = engine_rev(r->conf.engine) + 1;
+		op->not_before_ns = now + RECONCILE_PAUSE_MS * NS_PER_MS;
+		DL_DELETE(r->queue, op);
+		DL_APPEND(r->queue, op);
+		if (op->rounds % 100 == 0)
+			log_warn("replay: '%s' in directory %llu cannot be "
+				 "brought to what is committed",
+			    op->change.name,
+			    (unsigned long long)op->change.dir);
+		break;
+	}
 }
 
 /* The kernel has been told, or need not be: nothing more comes of it. */
@@ -470,31 +527,53 @@ cross(struct replay *r, struct store_txn *t, struct op *op)
 
 /*
  * An inotify watch pins its inode, and a pinned inode is never forgotten: where
- * the kernel holds no reference nobody watches and nothing is cached.
+ * the kernel holds no reference nobody watches and nothing is cached; nor where
+ * nobody but the helper has been.
  */
 static bool
 kernel_cares(struct replay *r, const struct change *c)
 {
 	struct kview *kv = r->conf.kview;
 
-	return kview_known(kv, c->dir) || kview_known(kv, c->node) ||
-	    kview_known(kv, c->dir2) || kview_known(kv, c->node2);
+	return kview_reached(kv, c->dir) || kview_reached(kv, c->node) ||
+	    kview_reached(kv, c->dir2) || kview_reached(kv, c->node2);
+}
+
+/* The oldest operation; those put off let the others pass. */
+static struct op *
+first(struct replay *r)
+{
+	struct op *op = r->queue;
+	uint64_t now = 0;
+
+	for (unsigned n = r->n_queued; n > 1; n--) {
+		if (op->not_before_ns == 0)
+			return op;
+		if (now == 0)
+			now = clock_now_ns();
+		if (op->not_before_ns <= now)
+			return op;
+		DL_DELETE(r->queue, op);
+		DL_APPEND(r->queue, op);
+		op = r->queue;
+	}
+	return op;
 }
 
 static bool
 delayed(struct replay *r, struct op *op)
 {
 	int64_t ms = fault_get(FAULT_replay_delay_ms);
-	uint64_t now;
+	uint64_t until = op->not_before_ns, now;
 
-	if (ms <= 0 || op->kind == OP_RECONCILE)
+	if (ms > 0 && op->kind == OP_CHANGE)
+		until = op->queued_ns + (uint64_t)ms * NS_PER_MS;
+	if (until == 0)
 		return false;
 	now = clock_now_ns();
-	if (now >= op->queued_ns + (uint64_t)ms * NS_PER_MS)
+	if (now >= until)
 		return false;
-	uv_timer_start(&r->delay, on_delay,
-	    (op->queued_ns + (uint64_t)ms * NS_PER_MS - now) / NS_PER_MS + 1,
-	    0);
+	uv_timer_start(&r->delay, on_delay, (until - now) / NS_PER_MS + 1, 0);
 	return true;
 }
 
@@ -507,16 +586,12 @@ on_delay(uv_timer_t *timer)
 static void
 cursor_update(struct replay *r)
 {
-	uint64_t to = engine_rev(r->conf.engine);
+	uint64_t to = replay_cursor(r);
 
-	if (r->queue != NULL && r->queue->rev <= to)
-		to = r->queue->rev - 1;
 	metric_set(METRIC_replay_queue, r->n_queued);
 	if (to == r->cursor)
 		return;
-	/* A name queued again for reconciling never takes the cursor back. */
-	if (to > r->cursor)
-		r->cursor = to;
+	r->cursor = to;
 	engine_report_replayed(r->conf.engine, r->cursor);
 	r->conf.moved(r->conf.arg);
 }

@@ -16,7 +16,9 @@ struct op {
 	struct change change; /* OP_RECONCILE: dir and name alone */
 	bool born;	     /* CREATE with its first content */
 	bool force;	     /* OP_RECONCILE: unborn names go as well */
-	unsigned tries;
+	unsigned tries;	     /* of this operation, or steps of this round */
+	unsigned rounds;     /* OP_RECONCILE: times it was put off */
+	uint64_t not_before_ns; /* OP_RECONCILE put off: clock_now_ns(); 0 */
 	struct op *prev, *next;
 };
 
@@ -36,7 +38,6 @@ struct replay {
 	/* The helper process: replay_helper.c */
 	struct helper *helper;
 	uv_timer_t delay;    /* fault point replay_delay_ms */
-	uint64_t delay_until_ns;
 	bool pumping;
 	bool stopping;
 	void (*stop_cb)(void *);
@@ -56,14 +57,21 @@ void replay_displace(struct replay *, struct knode *, uint64_t dir,
 void replay_push_reconcile(struct replay *, uint64_t rev, uint64_t dir,
     const char *name, bool force, bool at_head);
 
-/* reconcile.c: one step towards K == C; true: they are equal. */
-bool reconcile_step(struct replay *, struct store_txn *, struct op *);
+/* reconcile.c: one step towards K == C. */
+enum reconciled {
+	RECONCILE_EQUAL, /* they are equal: done */
+	RECONCILE_STEP,	 /* something was sent or queued: look again */
+	RECONCILE_LATER, /* something is in the way */
+};
+enum reconciled reconcile_step(struct replay *, struct store_txn *,
+    struct op *);
 
 /* replay_helper.c: the process and its socket */
 int helper_start(struct replay *);
 bool helper_ready(const struct replay *);
 void helper_send(struct replay *, const struct helper_request *);
 void helper_drain(struct replay *);
+void helper_idle(struct replay *); /* nothing is left to send */
 pid_t helper_pid(const struct replay *);
 void helper_stop(struct replay *, void (*cb)(struct replay *));
 

@@ -202,8 +202,10 @@ client_main(const struct load *load, struct client *c, unsigned idx,
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	err = load->prepare(idx, load->dirs[idx % load->n_dirs]);
-	if (err != 0)
-		die("%s: %s", path, strerror(-err));
+	if (err != 0) {
+		c->last_errno = -err;
+		_exit(1);
+	}
 	if (write(ready, &byte, 1) != 1)
 		die("lost the parent");
 	/* Else the parent would not see it when another one fails. */
@@ -211,6 +213,15 @@ client_main(const struct load *load, struct client *c, unsigned idx,
 	if (read(go, &byte, 1) != 0)
 		die("lost the parent");
 	client_run(load, c, idx);
+}
+
+static void
+clients_failed(const struct client *clients, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (clients[i].last_errno != 0)
+			die("client %u: %s", i, strerror(clients[i].last_errno));
+	die("a client ended");
 }
 
 static void
@@ -241,7 +252,7 @@ load_run(const struct load *load)
 	close(ready[1]);
 	for (unsigned i = 0; i < load->n_clients; i++)
 		if (read(ready[0], &byte, 1) != 1)
-			die("a client failed");
+			clients_failed(clients, load->n_clients);
 	shared->end_ns = now_ns() + (uint64_t)(load->seconds * 1e9);
 	close(go[1]);
 	for (unsigned i = 0; i < load->n_clients; i++) {
@@ -251,7 +262,7 @@ load_run(const struct load *load)
 			err = 1;
 	}
 	if (err != 0)
-		die("a client failed");
+		clients_failed(clients, load->n_clients);
 	report("", clients, load->n_clients, 1);
 	for (unsigned i = 0; i < load->n_clients; i++) {
 		n += clients[i].n;

@@ -317,6 +317,38 @@ if os.fork() == 0:
     os.write(f, b"2"); os._exit(0)
 os.wait(); os.write(f, b"3"); os.close(f)'
 	holds new 123 "F2: python: the content"
+	makes 2 "F2: python: O_DSYNC: each write commits" python3 -c '
+import os
+a = os.open("f", os.O_WRONLY | os.O_TRUNC | os.O_DSYNC)
+os.write(a, b"one"); assert open("f").read() == "one"
+os.write(a, b"two"); assert open("f").read() == "onetwo"
+os.close(a)'
+	makes 3 "F2: dd oflag=sync" dd if=f of=sync bs=2 oflag=sync
+	makes 1 "F3: python: O_APPEND set and cleared by fcntl" python3 -c '
+import fcntl, os
+a = os.open("f", os.O_WRONLY)
+fcntl.fcntl(a, fcntl.F_SETFL, os.O_APPEND)
+os.write(a, b"+3"); os.write(a, b"+4")
+fcntl.fcntl(a, fcntl.F_SETFL, 0)
+os.pwrite(a, b"ONE", 0)
+os.close(a)'
+	holds f ONEtwo+3+4 "F3: python: the content"
+	makes 0 "F2: python: a child that is killed holds it alone" python3 -c '
+import os, signal
+a = os.open("f", os.O_WRONLY)
+r, w = os.pipe()
+if os.fork() == 0:
+    os.close(w); os.read(r, 1); os.write(a, b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+b = os.open("/dev/null", os.O_RDONLY); os.dup2(b, a)
+os.close(w); os.wait()'
+	makes 0 "F2: python: killed with threads" python3 -c '
+import os, signal, threading, time
+a = os.open("f", os.O_WRONLY | os.O_TRUNC); os.write(a, b"half")
+t = threading.Thread(target=lambda: time.sleep(60), daemon=True)
+t.start()
+os.kill(os.getpid(), signal.SIGKILL)' 2>/dev/null
+	holds f ONEtwo+3+4 "F2: python: the content"
 	makes 1 "F2: python: two threads" python3 -c '
 import os, threading
 f = os.open("f", os.O_WRONLY | os.O_TRUNC)
@@ -335,6 +367,57 @@ import os
 f = open("t", "w"); f.write("replaced"); f.flush()
 os.replace("t", "t2"); f.close()'
 	holds t2 replaced "F2: python: the content"
+	cd ..
+}
+
+# ---- a file that is open more than once ----
+
+inherited() {
+	mkdir inherited && cd inherited || return
+	echo old > f
+	exec 5>> f
+	is "$(dash -c 'echo new >> f; cat f')" $'old\nnew' \
+	    "F2: a program sees its commit, though it inherited another handle"
+	makes 1 "F2: and makes one revision" dash -c '(echo a; echo b) >> f'
+	makes 1 "F2: with >" dash -c 'echo c > f; sleep 0'
+	ok "F4: and its close says what became of it" python3 -c '
+import errno, os, subprocess
+f = os.open("f", os.O_RDWR)
+os.read(f, 10)
+subprocess.run("echo e > f", shell=True, check=True)
+os.pwrite(f, b"lost", 0)
+try:
+    os.close(f)
+    raise SystemExit("ESTALE expected")
+except OSError as e:
+    assert e.errno == errno.ESTALE, e'
+	exec 5>&-
+	ok "F2: its parent has the file open, not inherited" python3 -c '
+import os, subprocess
+rev = lambda: int(open("../../.gov/version").read())
+f = os.open("f", os.O_WRONLY)
+before = rev()
+subprocess.run(["bash", "-c", "echo d > f; [ \"$(cat f)\" = d ]"], check=True)
+assert rev() == before + 1, rev() - before
+os.close(f)'
+	cd ..
+}
+
+running() {
+	mkdir running && cd running || return
+	cp /bin/true . && printf '#!/bin/sh\necho ran\n' > script
+	chmod 755 true script
+	ok "a program runs" ./true
+	is "$(./script)" ran "a script runs"
+	cp /bin/sleep . && chmod 755 sleep
+	./sleep 60 &
+	nok "a running program is not written to" \
+	    bash -c 'echo x > sleep' 2>/dev/null
+	ok "but replaced" mv true sleep
+	kill $!
+	ln -s nowhere link
+	makes 1 "F2: touch -h" touch -h -d 2001-01-01 link
+	is "$(times link)" "$(date -d 2001-01-01 +%s)" "F2: touch -h: its time"
 	cd ..
 }
 
@@ -545,6 +628,8 @@ tools
 trees
 editors
 python_files
+inherited
+running
 appends
 conflicts
 torture

@@ -122,7 +122,9 @@ is "$(cat "$H/config/app/count")" 8 "U21 O6: without a majority reads go on"
 nok "U21 O6: a write fails" \
     python3 -c 'with open(__import__("sys").argv[1], "w") as f: f.write("1")' \
     "$H/config/app/z" 2> "$tmp/u21"
-like "$(cat "$tmp/u21")" "*Read-only file system*" "U21: ... with EROFS"
+# A host that led for a moment may have proposed it: nobody knows (O5).
+ok "U21 O5: ... with EROFS, or ETIMEDOUT if it may have been proposed" \
+    grep -qE 'Read-only file system|timed out' "$tmp/u21"
 ok "U21: ... within write_timeout" test $(($(now_ms) - begin)) -lt 8000
 begin=$(now_ms)
 nok "U21 O6: from then on at once" sh -c ': > "$0"' "$H/config/app/z" \

@@ -9,14 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct append {
-	struct raft_io_append inner;
+/* A request of the guard that the fixture has. */
+struct below {
+	struct below *next; /* later */
 	struct host *host;
-	struct raft_io_append *req;
-	raft_io_append_cb cb;
-	struct append *next; /* later */
-	bool done;
+	struct raft_io_append timer;
+	struct raft_io_send send;
+	struct disk_op *op; /* NULL: changes nothing */
+	bool done, lost;
 	int status;
+	struct raft_io_append *append;
+	raft_io_append_cb append_cb;
+	struct raft_io_snapshot_put *put;
+	raft_io_snapshot_put_cb put_cb;
+	struct raft_io_snapshot_get *get;
+	raft_io_snapshot_get_cb get_cb;
+	struct raft_io_send *sent;
+	raft_io_send_cb sent_cb;
 };
 
 struct propose {
@@ -24,25 +33,48 @@ struct propose {
 	int *done;
 };
 
+static void preload(struct disk *, const struct raft_entry *);
 static struct host *host_of(struct raft_io *);
+static void host_attach(struct host *, raft_index commit);
 static void on_fatal(void *, const char *);
 static void on_role(void *);
 static int below_start(struct raft_io *, unsigned, raft_io_tick_cb,
     raft_io_recv_cb);
 static void below_tick(struct raft_io *);
 static void below_recv(struct raft_io *, struct raft_message *);
+static int disk_wait(struct host *, struct below *);
+static void disk_woke(struct raft_io_append *, int status);
+static void disk_answer(struct host *, struct below *);
 static int below_append(struct raft_io *, struct raft_io_append *,
     const struct raft_entry *, unsigned, raft_io_append_cb);
-static void below_append_cb(struct raft_io_append *, int);
-static int below_send(struct raft_io *, struct raft_io_send *,
-    const struct raft_message *, raft_io_send_cb);
 static int below_truncate(struct raft_io *, raft_index);
 static int below_put(struct raft_io *, unsigned, struct raft_io_snapshot_put *,
     const struct raft_snapshot *, raft_io_snapshot_put_cb);
+static int below_get(struct raft_io *, struct raft_io_snapshot_get *,
+    raft_io_snapshot_get_cb);
+static int below_load(struct raft_io *, raft_term *, raft_id *,
+    struct raft_snapshot **, raft_index *, struct raft_entry **, size_t *);
+static int below_bootstrap(struct raft_io *,
+    const struct raft_configuration *);
+static int below_set_term(struct raft_io *, raft_term);
+static int below_set_vote(struct raft_io *, raft_id);
+static int below_send(struct raft_io *, struct raft_io_send *,
+    const struct raft_message *, raft_io_send_cb);
+static void below_sent(struct raft_io_send *, int status);
+static void below_close(struct raft_io *, raft_io_close_cb);
 static int fsm_apply(struct raft_fsm *, const struct raft_buffer *, void **);
 static int fsm_snapshot(struct raft_fsm *, struct raft_buffer **, unsigned *);
 static int fsm_restore(struct raft_fsm *, struct raft_buffer *);
 static void propose_done(struct raft_apply *, int, void *);
+
+/* The core leaks what it was doing when it is closed in the middle. */
+const char *__lsan_default_suppressions(void);
+
+const char *
+__lsan_default_suppressions(void)
+{
+	return "leak:libraft.so\n";
+}
 
 /* raft_io has no room for us: hosts are found through the one cluster. */
 static struct cluster *current;
@@ -72,9 +104,10 @@ struct host *
 cluster_grow(struct cluster *c, unsigned off)
 {
 	struct host *h = &c->hosts[c->n];
-	struct guard_conf conf = {0};
 
 	h->cluster = c;
+	h->off = off;
+	disk_init(&h->disk);
 	h->i = c->n;
 	h->fsm = (struct raft_fsm){
 	    .version = 1,
@@ -92,16 +125,31 @@ cluster_grow(struct cluster *c, unsigned off)
 	h->io = h->raft->io;
 	h->below = *h->io;
 	h->io->start = below_start;
+	h->io->close = below_close;
+	h->io->load = below_load;
+	h->io->bootstrap = below_bootstrap;
+	h->io->set_term = below_set_term;
+	h->io->set_vote = below_set_vote;
 	h->io->append = below_append;
-	h->io->send = below_send;
 	h->io->truncate = below_truncate;
 	h->io->snapshot_put = below_put;
+	h->io->snapshot_get = below_get;
+	h->io->send = below_send;
+	host_attach(h, 0);
+	return h;
+}
+
+static void
+host_attach(struct host *h, raft_index commit)
+{
+	struct guard_conf conf = {0};
+
 	conf.ctx = h;
 	conf.fatal = on_fatal;
 	conf.role = on_role;
-	conf.off = off;
+	conf.commit = commit;
+	conf.off = h->off;
 	guard_attach(&h->guard, h->raft, h->io, &conf);
-	return h;
 }
 
 void
@@ -112,6 +160,7 @@ cluster_free(struct cluster *c)
 	raft_fixture_close(&c->f);
 	for (i = 0; i < c->n; i++) {
 		guard_fini(&c->hosts[i].guard);
+		disk_fini(&c->hosts[i].disk);
 		free(c->hosts[i].log);
 	}
 	free(c);
@@ -131,23 +180,18 @@ cluster_start(struct cluster *c)
 void
 cluster_preload(struct cluster *c, unsigned i, raft_term term, uint64_t value)
 {
-	struct raft_entry e = {0};
+	struct raft_entry e = {.term = term, .type = RAFT_COMMAND};
 
-	e.term = term;
-	e.type = RAFT_COMMAND;
-	e.buf.len = sizeof(value);
-	e.buf.base = raft_malloc(sizeof(value));
-	memcpy(e.buf.base, &value, sizeof(value));
-	raft_fixture_add_entry(&c->f, i, &e);
-	raft_fixture_set_term(&c->f, i, term);
+	e.buf = (struct raft_buffer){&value, sizeof(value)};
+	preload(&c->hosts[i].disk, &e);
 }
 
 void
 cluster_preload_conf(struct cluster *c, unsigned i, raft_term term,
     unsigned n_servers)
 {
+	struct raft_entry e = {.term = term, .type = RAFT_CHANGE};
 	struct raft_configuration conf;
-	struct raft_entry e = {0};
 	char address[2] = "1";
 	unsigned j;
 
@@ -156,13 +200,18 @@ cluster_preload_conf(struct cluster *c, unsigned i, raft_term term,
 		if (raft_configuration_add(&conf, j + 1, address,
 		    j < c->n ? RAFT_VOTER : RAFT_SPARE) != 0)
 			abort();
-	e.term = term;
-	e.type = RAFT_CHANGE;
 	if (raft_configuration_encode(&conf, &e.buf) != 0)
 		abort();
 	raft_configuration_close(&conf);
-	raft_fixture_add_entry(&c->f, i, &e);
-	raft_fixture_set_term(&c->f, i, term);
+	preload(&c->hosts[i].disk, &e);
+	raft_free(e.buf.base);
+}
+
+static void
+preload(struct disk *d, const struct raft_entry *e)
+{
+	disk_done(d, disk_append(d, e, 1, 0));
+	d->term = e->term;
 }
 
 void
@@ -431,66 +480,84 @@ below_recv(struct raft_io *io, struct raft_message *msg)
 	}
 }
 
+/* Every change of the disk takes the fixture's time for an append. */
 static int
-below_append(struct raft_io *io, struct raft_io_append *req,
-    const struct raft_entry *entries, unsigned n, raft_io_append_cb cb)
+disk_wait(struct host *h, struct below *w)
 {
-	struct host *h = host_of(io);
-	struct append *a = calloc(1, sizeof(*a)), **end;
+	struct below **end;
 	int rv;
 
-	a->inner.data = a;
-	a->host = h;
-	a->req = req;
-	a->cb = cb;
-	rv = h->below.append(io, &a->inner, entries, n, below_append_cb);
+	w->host = h;
+	w->timer.data = w;
+	rv = h->below.append(h->io, &w->timer, NULL, 0, disk_woke);
 	if (rv != 0) {
-		free(a);
+		if (w->op != NULL)
+			disk_cancel(&h->disk, w->op);
+		free(w);
 		return rv;
 	}
-	for (end = &h->appends; *end != NULL; end = &(*end)->next)
+	for (end = &h->waiting; *end != NULL; end = &(*end)->next)
 		;
-	*end = a;
+	*end = w;
 	return 0;
 }
 
 /* The fixture's disk overtakes itself when it becomes faster; no log does. */
 static void
-below_append_cb(struct raft_io_append *req, int status)
+disk_woke(struct raft_io_append *timer, int status)
 {
-	struct append *a = req->data;
-	struct host *h = a->host;
+	struct below *w = timer->data;
+	struct host *h = w->host;
 
-	a->done = true;
-	a->status = h->append_status != 0 ? h->append_status : status;
-	while ((a = h->appends) != NULL && a->done) {
-		h->appends = a->next;
-		a->cb(a->req, a->status);
-		free(a);
+	if (w->lost) { /* by a crash */
+		free(w);
+		return;
+	}
+	w->done = true;
+	w->status = h->append_status != 0 && w->append != NULL ?
+	    h->append_status : status;
+	while ((w = h->waiting) != NULL && w->done) {
+		h->waiting = w->next;
+		if (w->op != NULL && w->status == 0)
+			disk_done(&h->disk, w->op);
+		disk_answer(h, w);
+		free(w);
+	}
+}
+
+static void
+disk_answer(struct host *h, struct below *w)
+{
+	struct raft_snapshot *s = NULL;
+
+	if (w->append != NULL) {
+		w->append_cb(w->append, w->status);
+	} else if (w->put != NULL) {
+		w->put_cb(w->put, w->status);
+	} else {
+		if (w->status == 0 && h->disk.snapshot != NULL)
+			s = disk_snapshot_copy(h->disk.snapshot);
+		w->get_cb(w->get, s, s == NULL ? RAFT_NOTFOUND : 0);
 	}
 }
 
 static int
-below_send(struct raft_io *io, struct raft_io_send *req,
-    const struct raft_message *msg, raft_io_send_cb cb)
+below_append(struct raft_io *io, struct raft_io_append *req,
+    const struct raft_entry *entries, unsigned n, raft_io_append_cb cb)
 {
 	struct host *h = host_of(io);
-	struct raft_message copy = *msg;
+	struct below *w = calloc(1, sizeof(*w));
 
-	if (msg->type == RAFT_IO_INSTALL_SNAPSHOT)
-		copy.install_snapshot.conf_index = h->put_conf_index;
-	if (msg->server_id == 0 || msg->server_address == NULL)
-		h->n_nowhere++;
-	if (h->send_status != 0)
-		return h->send_status;
-	return h->below.send(io, req, &copy, cb);
+	w->append = req;
+	w->append_cb = cb;
+	w->op = disk_append(&h->disk, entries, n, h->raft->commit_index);
+	return disk_wait(h, w);
 }
 
 static int
 below_truncate(struct raft_io *io, raft_index index)
 {
-	(void)io;
-	(void)index;
+	disk_truncate(&host_of(io)->disk, index);
 	return 0;
 }
 
@@ -500,10 +567,154 @@ below_put(struct raft_io *io, unsigned trailing,
     raft_io_snapshot_put_cb cb)
 {
 	struct host *h = host_of(io);
+	struct below *w = calloc(1, sizeof(*w));
 
 	h->put_conf_n = snapshot->configuration.n;
-	h->put_conf_index = snapshot->configuration_index;
-	return h->below.snapshot_put(io, trailing, req, snapshot, cb);
+	w->put = req;
+	w->put_cb = cb;
+	w->op = disk_put(&h->disk, snapshot, trailing);
+	return disk_wait(h, w);
+}
+
+static int
+below_get(struct raft_io *io, struct raft_io_snapshot_get *req,
+    raft_io_snapshot_get_cb cb)
+{
+	struct below *w = calloc(1, sizeof(*w));
+
+	w->get = req;
+	w->get_cb = cb;
+	return disk_wait(host_of(io), w);
+}
+
+static int
+below_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
+    struct raft_snapshot **snapshot, raft_index *start,
+    struct raft_entry **entries, size_t *n)
+{
+	struct host *h = host_of(io);
+
+	*term = h->disk.term;
+	*voted_for = h->disk.voted_for;
+	disk_load(&h->disk, snapshot, start, entries, n);
+	return 0;
+}
+
+static int
+below_bootstrap(struct raft_io *io, const struct raft_configuration *conf)
+{
+	disk_bootstrap(&host_of(io)->disk, conf);
+	return 0;
+}
+
+static int
+below_set_term(struct raft_io *io, raft_term term)
+{
+	struct host *h = host_of(io);
+	int rv = h->below.set_term(io, term);
+
+	if (rv == 0) {
+		h->disk.term = term;
+		h->disk.voted_for = 0;
+	}
+	return rv;
+}
+
+static int
+below_set_vote(struct raft_io *io, raft_id id)
+{
+	struct host *h = host_of(io);
+	int rv = h->below.set_vote(io, id);
+
+	if (rv == 0)
+		h->disk.voted_for = id;
+	return rv;
+}
+
+static int
+below_send(struct raft_io *io, struct raft_io_send *req,
+    const struct raft_message *msg, raft_io_send_cb cb)
+{
+	struct host *h = host_of(io);
+	struct below *w;
+
+	if (msg->server_id == 0 || msg->server_address == NULL)
+		h->n_nowhere++;
+	if (h->send_status != 0)
+		return h->send_status;
+	if (cb == NULL)
+		return h->below.send(io, req, msg, cb);
+	w = calloc(1, sizeof(*w));
+	w->host = h;
+	w->send.data = w;
+	w->sent = req;
+	w->sent_cb = cb;
+	h->n_sends++;
+	if (h->below.send(io, &w->send, msg, below_sent) != 0) {
+		h->n_sends--;
+		free(w);
+		return RAFT_IOERR;
+	}
+	return 0;
+}
+
+static void
+below_sent(struct raft_io_send *req, int status)
+{
+	struct below *w = req->data;
+
+	w->host->n_sends--;
+	w->sent_cb(w->sent, status);
+	free(w);
+}
+
+static void
+below_close(struct raft_io *io, raft_io_close_cb cb)
+{
+	struct host *h = host_of(io);
+	struct below *w;
+
+	while ((w = h->waiting) != NULL) {
+		h->waiting = w->next;
+		w->status = RAFT_CANCELED;
+		disk_answer(h, w);
+		w->lost = true; /* its timer may still run */
+		if (w->done)
+			free(w);
+	}
+	h->below.close(io, cb);
+}
+
+/* ---- crash and restart ---- */
+
+bool
+cluster_restart(struct cluster *c, unsigned i, unsigned n_kept, bool commit)
+{
+	struct raft_fixture_server *s = &c->f.servers[i];
+	struct host *h = &c->hosts[i];
+	unsigned n;
+
+	/* The fixture still needs the entries of what it is sending. */
+	for (n = 0; h->n_sends > 0; n++) {
+		if (n == 1000)
+			return false;
+		cluster_step(c);
+	}
+	disk_crash(&h->disk, n_kept);
+	raft_close(h->raft, NULL);
+	guard_fini(&h->guard);
+	h->dead = false;
+	h->why = NULL;
+	h->append_status = 0;
+	h->n_log = 0;
+	s->alive = true;
+	if (raft_init(&s->raft, &s->io, &h->fsm, s->id, s->address) != 0)
+		abort();
+	s->raft.tracer = &s->tracer;
+	host_attach(h, commit ? h->disk.commit : 0);
+	if (c->restarted != NULL)
+		c->restarted(h);
+	return raft_start(h->raft) == 0;
 }
 
 /* ---- the default state machine ---- */

@@ -2,8 +2,10 @@
  * cluster.h: hosts in one process, on libraft's fixture, behind guards.
  *
  * Between each guard and the fixture's raft_io stands a thin layer that can
- * drop messages and break writes.  The fixture's truncate() is replaced: it
- * overflows after snapshots, and its disk is never read again.
+ * drop messages, break writes, and forget what a crash would.  It has a disk of
+ * its own, of which the fixture only tells the time: the fixture's truncate()
+ * overflows after snapshots, its snapshots forget their configuration's index,
+ * and it has no crashes.
  *
  * The default state machine notes (index, value) of every command.
  */
@@ -14,11 +16,12 @@
 #include <raft/fixture.h>
 
 #include "group/guard.h"
+#include "sim/disk.h"
 
 #define CLUSTER_MAX 7
 
 struct cluster;
-struct append;
+struct below;
 
 struct applied {
 	raft_index index;
@@ -40,12 +43,14 @@ struct host {
 	struct raft_io below; /* the fixture's functions */
 	raft_io_tick_cb tick;
 	raft_io_recv_cb recv;
-	struct append *appends; /* under way, in order */
+	unsigned off; /* its guard's */
+	struct disk disk;
+	struct below *waiting; /* for the disk, in order */
+	unsigned n_sends;      /* that the fixture holds */
 	int append_status;  /* what appends end with, if not 0 */
 	int send_status;    /* what send() returns, if not 0 */
 	unsigned n_nowhere; /* sends to server 0 or without an address */
 	unsigned put_conf_n; /* servers in the snapshot put last */
-	raft_index put_conf_index; /* the fixture forgets it */
 
 	struct applied *log; /* of the default state machine */
 	unsigned n_log, cap_log;
@@ -61,6 +66,8 @@ struct cluster {
 	    const struct raft_message *);
 	void *arg; /* the filter's */
 	void (*made)(struct host *); /* may replace the fsm */
+	/* Between raft_init() and raft_start() of a host that comes back. */
+	void (*restarted)(struct host *);
 };
 
 /* n hosts, the first n_voters of them voters, bootstrapped, not started. */
@@ -70,6 +77,11 @@ void cluster_free(struct cluster *);
 void cluster_start(struct cluster *);
 /* One more empty host. */
 struct host *cluster_grow(struct cluster *, unsigned off);
+
+/* A crash, of which the disk keeps the first n changes under way, and the next
+ * start, with the commit index that the disk knows or without. */
+bool cluster_restart(struct cluster *, unsigned i, unsigned n_kept,
+    bool commit);
 
 /* Before the start: one more entry in the log on disk, a command of value. */
 void cluster_preload(struct cluster *, unsigned i, raft_term, uint64_t value);

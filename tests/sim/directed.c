@@ -84,7 +84,7 @@ figure8(unsigned off)
 	cluster_preload(c, 0, 2, X);
 	cluster_preload(c, 2, 3, Y);
 	cluster_prefer(c, 0);
-	raft_fixture_set_term(&c->f, 0, 3);
+	c->hosts[0].disk.term = 3;
 	cluster_start(c);
 	need(cluster_elect(c, 0));
 	cluster_cut(c, 0, 2);
@@ -710,6 +710,25 @@ cut_write(unsigned off)
 	return finish(c, r->last_stored == 4);
 }
 
+/* One host has the log to be elected, the other has the newer term. */
+static bool
+prevotes(unsigned off)
+{
+	struct cluster *c = cluster_new(3, 3, off, NULL);
+	unsigned i;
+
+	for (i = 0; i < 3; i++)
+		cluster_preload(c, 0, 5, i);
+	cluster_preload(c, 1, 5, 0);
+	c->hosts[1].disk.term = 8;
+	for (i = 0; i < 3; i++)
+		raft_set_pre_vote(raft_of(c, i), true);
+	cluster_start(c);
+	cluster_isolate(c, 2);
+	cluster_run(c, 20000);
+	return finish(c, raft_of(c, 0)->state == RAFT_LEADER);
+}
+
 static const struct scenario scenarios[] = {
 	{"B1", "no entry of an older term is committed by counting copies",
 	    figure8, GUARD_FIG8 | GUARD_BARRIER},
@@ -749,6 +768,8 @@ static const struct scenario scenarios[] = {
 	    GUARD_STALE},
 	{"B18", "an entry that was cut off and comes again is written again",
 	    cut_write, GUARD_CUT},
+	{"B19", "a newer term with a shorter log is no deadlock of pre-votes",
+	    prevotes, GUARD_PREVOTE},
 	{"send", "an answer to nobody is swallowed", nowhere, GUARD_SEND},
 	{"send", "a refused send harms nobody", refused_send, GUARD_SEND},
 };
@@ -757,7 +778,7 @@ static const struct scenario scenarios[] = {
 static int
 run(const struct scenario *s, unsigned off, int *ret_signal)
 {
-	struct rlimit no_core = {0, 0};
+	struct rlimit no_core = {0, 0}, seconds = {20, 20}; /* of CPU */
 	int status;
 	pid_t pid;
 
@@ -765,7 +786,7 @@ run(const struct scenario *s, unsigned off, int *ret_signal)
 	pid = fork();
 	if (pid == 0) {
 		setrlimit(RLIMIT_CORE, &no_core);
-		alarm(20);
+		setrlimit(RLIMIT_CPU, &seconds);
 		if (off != 0 && freopen("/dev/null", "w", stderr) == NULL)
 			_exit(2);
 		_exit(s->run(off) ? 0 : 1);

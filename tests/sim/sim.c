@@ -5,6 +5,7 @@
  *
  * Messages are lost, late, out of order and doubled; links are cut one way or
  * both; hosts pause, their clocks differ, their disks fail (which ends them);
+ * some or all of them crash, with part of their writes, and start again;
  * leadership is handed over, voters become standbys and back; snapshots are
  * taken and installed all the time.  Then everything heals, and all hosts must
  * come to one state, with every acknowledged command in it exactly once.
@@ -243,16 +244,36 @@ assign(struct sim *sim)
 		free(req);
 }
 
-/* The others must still be a majority of every configuration there may be. */
+/* Its next start has what the disk kept of the writes under way. */
+static void
+crash(struct sim *sim, unsigned i)
+{
+	struct host *h = &sim->c->hosts[i];
+	unsigned n_kept = (unsigned)sim_random(sim,
+	    disk_pending(&h->disk) + 1);
+
+	sim->hosts[i].paused = false;
+	sim->n_crashes += cluster_restart(sim->c, i, n_kept,
+	    sim_random(sim, 2) == 0);
+}
+
+static void
+crash_some(struct sim *sim)
+{
+	bool all = sim_random(sim, 4) == 0;
+	unsigned i;
+
+	for (i = 0; i < sim->c->n; i++)
+		if (all || sim_random(sim, 3) == 0)
+			crash(sim, i);
+}
+
 static void
 break_disk(struct sim *sim)
 {
 	struct cluster *c = sim->c;
 	unsigned i = (unsigned)sim_random(sim, c->n);
 
-	if (sim->n_dead > 0)
-		return;
-	sim->n_dead++;
 	if (sim_random(sim, 2) == 0)
 		c->hosts[i].append_status = RAFT_NOSPACE;
 	else
@@ -265,6 +286,9 @@ phase(struct sim *sim)
 	struct cluster *c = sim->c;
 	unsigned i;
 
+	for (i = 0; i < c->n; i++)
+		if (c->hosts[i].dead && sim_random(sim, 2) == 0)
+			crash(sim, i);
 	heal(sim);
 	for (i = 0; i < c->n; i++) {
 		raft_fixture_set_randomized_election_timeout(&c->f, i,
@@ -280,6 +304,8 @@ phase(struct sim *sim)
 		sim->drop = (unsigned)sim_random(sim, 300);
 	if (sim_random(sim, 2) == 0)
 		sim->again = (unsigned)sim_random(sim, 200);
+	if (sim_random(sim, 3) == 0)
+		crash_some(sim);
 	switch (sim_random(sim, 10)) {
 	case 0:
 	case 1:
@@ -305,12 +331,10 @@ phase(struct sim *sim)
 		transfer(sim);
 		break;
 	case 8:
-		if (sim->seed % 2 == 0)
-			assign(sim);
+		assign(sim);
 		break;
 	default:
-		if (sim->seed % 2 == 1)
-			break_disk(sim);
+		break_disk(sim);
 	}
 }
 
@@ -320,6 +344,27 @@ static void
 made(struct host *h)
 {
 	sim_fsm_init(the_sim, h);
+}
+
+static void
+configure(struct host *h)
+{
+	struct sim *sim = the_sim;
+
+	raft_set_pre_vote(h->raft, sim->seed % 4 != 0);
+	raft_set_snapshot_threshold(h->raft,
+	    10 + (unsigned)sim_random(sim, 50));
+	raft_set_snapshot_trailing(h->raft, 1 + (unsigned)sim_random(sim, 20));
+	raft_set_election_timeout(h->raft, ELECTION_MS);
+	raft_set_heartbeat_timeout(h->raft, ELECTION_MS / 8);
+	raft_set_install_snapshot_timeout(h->raft, 2000);
+}
+
+static void
+restarted(struct host *h)
+{
+	configure(h);
+	sim_fsm_reset(the_sim, h->i);
 }
 
 static void
@@ -348,7 +393,7 @@ settled(const struct sim *sim)
 	    r->commit_index != guard_last_index(&c->hosts[leader].guard))
 		return false;
 	for (i = 0; i < c->n; i++)
-		if (!c->hosts[i].dead &&
+		if (c->hosts[i].dead ||
 		    c->hosts[i].raft->last_applied != r->commit_index)
 			return false;
 	return true;
@@ -358,20 +403,32 @@ static void
 settle(struct sim *sim)
 {
 	struct cluster *c = sim->c;
+	bool again[CLUSTER_MAX] = {false};
 	int64_t end;
 	unsigned i;
 
-	heal(sim);
 	for (i = 0; i < c->n; i++) {
 		raft_fixture_set_network_latency(&c->f, i, 10);
 		raft_fixture_set_disk_latency(&c->f, i, 5);
 		raft_fixture_io_fault(&c->f, i, -1, 0);
-		if (!c->hosts[i].dead)
-			c->hosts[i].append_status = 0;
+		c->hosts[i].append_status = 0;
 	}
+	heal(sim);
 	end = sim_now(sim) + SETTLE_MS;
-	while (!settled(sim) && sim_now(sim) < end && sim->broken[0] == '\0')
+	while (!settled(sim) && sim_now(sim) < end && sim->broken[0] == '\0') {
 		turn(sim, false);
+		/* The fixture's timers are random only if we are. */
+		i = (unsigned)sim_random(sim, c->n);
+		raft_fixture_set_randomized_election_timeout(&c->f, i,
+		    ELECTION_MS + (unsigned)sim_random(sim, ELECTION_MS));
+		/* Once more for a write that had failed before the healing. */
+		for (i = 0; i < c->n; i++)
+			if (c->hosts[i].dead && !again[i]) {
+				again[i] = true;
+				crash(sim, i);
+				heal(sim);
+			}
+	}
 	if (!settled(sim))
 		sim_broken(sim, "not settled %d s after the last fault",
 		    SETTLE_MS / 1000);
@@ -381,42 +438,26 @@ static void
 verify(struct sim *sim)
 {
 	struct cluster *c = sim->c;
-	unsigned i, n_alive = 0;
+	unsigned i;
 
 	for (i = 0; i < c->n; i++) {
-		if (c->hosts[i].dead)
-			continue;
-		n_alive++;
 		sim_fsm_check(sim, &c->hosts[i]);
 		sim_clients_check(sim, sim->hosts[i].store);
 	}
-	if (n_alive + sim->n_dead < c->n)
-		for (i = 0; i < c->n; i++)
-			if (c->hosts[i].dead)
-				sim_broken(sim, "host %u ended: %s", i,
-				    c->hosts[i].why);
 }
 
 static void
 start(struct sim *sim, unsigned off)
 {
 	unsigned n = 3 + (unsigned)sim_random(sim, 5), n_voters = n, i;
-	struct host *h;
 
 	if (n > 3 && sim_random(sim, 3) == 0)
 		n_voters = n - 1;
 	sim->c = cluster_new(n, n_voters, off, made);
 	sim->c->filter = filter;
+	sim->c->restarted = restarted;
 	for (i = 0; i < n; i++) {
-		h = &sim->c->hosts[i];
-		raft_set_pre_vote(h->raft, sim->seed % 4 != 0);
-		raft_set_snapshot_threshold(h->raft,
-		    10 + (unsigned)sim_random(sim, 50));
-		raft_set_snapshot_trailing(h->raft,
-		    1 + (unsigned)sim_random(sim, 20));
-		raft_set_election_timeout(h->raft, ELECTION_MS);
-		raft_set_heartbeat_timeout(h->raft, ELECTION_MS / 8);
-		raft_set_install_snapshot_timeout(h->raft, 2000);
+		configure(&sim->c->hosts[i]);
 		sim->skew_ns[i] = (int64_t)sim_random(sim, 2000000000);
 	}
 	sim_clients_init(sim);
@@ -452,11 +493,11 @@ run(uint64_t seed, unsigned off)
 		diag("seed %llu: %s", (unsigned long long)seed, sim->broken);
 	if (getenv("SIM_VERBOSE") != NULL) {
 		diag("seed %llu: n %u, %lld ms, index %llu, answered %u, "
-		    "retried %u, restored %u, dead %u",
+		    "retried %u, restored %u, crashes %u",
 		    (unsigned long long)seed, sim->c->n,
 		    (long long)sim_now(sim), (unsigned long long)
 		    raft_last_applied(sim->c->hosts[0].raft), sim->n_answered,
-		    sim->n_retried, sim->n_restored, sim->n_dead);
+		    sim->n_retried, sim->n_restored, sim->n_crashes);
 		for (j = 0; j < sim->c->n; j++) {
 			const struct raft *r = sim->c->hosts[j].raft;
 
@@ -486,7 +527,7 @@ run(uint64_t seed, unsigned off)
 static bool
 survives(uint64_t seed, unsigned off)
 {
-	struct rlimit no_core = {0, 0};
+	struct rlimit no_core = {0, 0}, minute = {60, 60}; /* of CPU */
 	int status;
 	pid_t pid;
 
@@ -494,7 +535,7 @@ survives(uint64_t seed, unsigned off)
 	pid = fork();
 	if (pid == 0) {
 		setrlimit(RLIMIT_CORE, &no_core);
-		alarm(60);
+		setrlimit(RLIMIT_CPU, &minute);
 		exit(run(seed, off) ? 0 : 1);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
@@ -520,14 +561,34 @@ range(uint64_t first, uint64_t n, unsigned off)
 	return failed;
 }
 
+/* All at once: a child that ends would move the file's offset. */
+static unsigned
+kept_seeds(uint64_t *ret, unsigned max)
+{
+	const char *srcdir = getenv("srcdir");
+	char path[512], line[80];
+	unsigned n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/tests/sim/seeds",
+	    srcdir == NULL ? "." : srcdir);
+	f = fopen(path, "r");
+	if (f == NULL)
+		return 0;
+	while (n < max && fgets(line, sizeof(line), f) != NULL)
+		if (line[0] != '#' && line[0] != '\n')
+			ret[n++] = strtoull(line, NULL, 0);
+	fclose(f);
+	return n;
+}
+
 int
 main(int argc, char **argv)
 {
-	const char *srcdir = getenv("srcdir"), *off = getenv("SIM_OFF");
-	uint64_t first = 1, n = SEEDS_IN_CHECK, kept;
+	const char *off = getenv("SIM_OFF");
+	uint64_t first = 1, n = SEEDS_IN_CHECK, kept[256];
 	unsigned mask = off == NULL ? 0 : (unsigned)strtoul(off, NULL, 0);
-	char path[512], line[64];
-	FILE *f;
+	unsigned i, n_kept;
 
 	if (argc > 1)
 		first = strtoull(argv[1], NULL, 0);
@@ -537,17 +598,11 @@ main(int argc, char **argv)
 	    (unsigned long long)first, (unsigned long long)(first + n - 1));
 	if (argc > 1)
 		return done_testing();
-	snprintf(path, sizeof(path), "%s/tests/sim/seeds",
-	    srcdir == NULL ? "." : srcdir);
-	f = fopen(path, "r");
-	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
-		if (line[0] == '#' || line[0] == '\n')
-			continue;
-		kept = strtoull(line, NULL, 0);
-		ok(survives(kept, mask), "seed %llu, which failed once",
-		    (unsigned long long)kept);
-	}
-	if (f != NULL)
-		fclose(f);
+	n_kept = kept_seeds(kept, 256);
+	if (n_kept == 0)
+		skip(1, "no kept seeds: srcdir is not set");
+	for (i = 0; i < n_kept; i++)
+		ok(survives(kept[i], mask), "seed %llu, which failed once",
+		    (unsigned long long)kept[i]);
 	return done_testing();
 }

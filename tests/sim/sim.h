@@ -76,7 +76,7 @@ struct sim {
 	struct late *late;
 	int64_t skew_ns[CLUSTER_MAX]; /* of the hosts' clocks */
 	char broken[256];    /* the first broken promise; "" if none */
-	unsigned n_answered, n_retried, n_restored, n_dead, n_elections;
+	unsigned n_answered, n_retried, n_restored, n_crashes;
 };
 
 uint64_t sim_random(struct sim *, uint64_t below);
@@ -86,6 +86,7 @@ __attribute__((format(printf, 2, 3))) void sim_broken(struct sim *,
 
 /* sim_fsm.c: the machine over a store in memory. */
 void sim_fsm_init(struct sim *, struct host *);
+void sim_fsm_reset(struct sim *, unsigned i); /* as in a new process */
 void sim_fsm_fini(struct sim *, unsigned i);
 void sim_fsm_check(struct sim *, struct host *);
 

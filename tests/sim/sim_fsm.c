@@ -35,6 +35,13 @@ sim_fsm_init(struct sim *sim, struct host *h)
 }
 
 void
+sim_fsm_reset(struct sim *sim, unsigned i)
+{
+	if (store_clear(sim->hosts[i].store) != 0)
+		abort();
+}
+
+void
 sim_fsm_fini(struct sim *sim, unsigned i)
 {
 	store_close(sim->hosts[i].store);

@@ -12,7 +12,10 @@
 
 #include "base/clock.h"
 #include "group_host.h"
+#include "net/net.h"
 #include "../tap.h"
+
+#define WRITE_TIMEOUT_MS 1500
 
 static struct hosts hs;
 
@@ -21,11 +24,11 @@ start_all(void)
 {
 	for (unsigned i = 0; i < hs.conf.n_members; i++) {
 		host_start(&hs, i);
-		is_str(host_answer(&hs, i, 5000), "open",
+		is_str(host_answer(&hs, i, 30000), "open",
 		    "host %u opens its engine", i);
 	}
 	for (unsigned i = 0; i < hs.conf.n_members; i++)
-		is_str(host_answer(&hs, i, 10000), "ready",
+		is_str(host_answer(&hs, i, 30000), "ready",
 		    "host %u opens a session through the group", i);
 }
 
@@ -158,8 +161,8 @@ test_crash(int leader)
 	ok(strncmp(host_ask(&hs, b, "earlier"), "one 0", 5) == 0,
 	    "O5: a request on its way at the crash was done once");
 	host_start(&hs, a);
-	is_str(host_answer(&hs, a, 5000), "open", "the killed host returns");
-	is_str(host_answer(&hs, a, 10000), "ready", "with a new session");
+	is_str(host_answer(&hs, a, 30000), "open", "the killed host returns");
+	is_str(host_answer(&hs, a, 30000), "ready", "with a new session");
 	ok(hosts_equal(&hs, 5000), "O1: and catches up");
 
 	for (unsigned i = 0; i < 3; i++)
@@ -183,16 +186,19 @@ test_rebuild(void)
 	host_start(&hs, 0);
 	host_answer(&hs, 0, 5000);
 	sscanf(host_ask(&hs, 0, "digest"), "digest %llu", &before);
+	host_kill(&hs, 0);
 	is_int(system(command), 0, "the store of a host is lost");
 	host_start(&hs, 1);
-	is_str(host_answer(&hs, 1, 10000), "open", "it starts alone");
+	is_str(host_answer(&hs, 1, 30000), "open", "it starts alone");
 	sscanf(host_ask(&hs, 1, "digest"), "digest %llu", &after);
 	is_int(after, before,
 	    "O2: and shows what its log knows to be committed");
+	host_start(&hs, 0);
 	host_start(&hs, 2);
-	host_answer(&hs, 2, 10000);
+	is_str(host_answer(&hs, 0, 30000), "open", "the others return");
+	is_str(host_answer(&hs, 2, 30000), "open", "both of them");
 	for (unsigned i = 0; i < 3; i++)
-		is_str(host_answer(&hs, i, 10000), "ready",
+		is_str(host_answer(&hs, i, 30000), "ready",
 		    "host %u has a session", i);
 	ok(hosts_leader(&hs, 5000) >= 0, "together again");
 }
@@ -212,11 +218,11 @@ test_handover(void)
 	is_int(commit(b, 1, 1, "k", NULL, NULL), 1, "and commits");
 	diag("gap at a stop: %llu ms",
 	    (unsigned long long)(clock_now_ns() - began) / NS_PER_MS);
-	ok(clock_now_ns() - began < 400 * NS_PER_MS,
+	ok(clock_now_ns() - began < NS_PER_S,
 	    "without waiting for an election timeout");
 	host_start(&hs, a);
-	is_str(host_answer(&hs, a, 5000), "open", "the stopped one returns");
-	is_str(host_answer(&hs, a, 10000), "ready", "and takes part");
+	is_str(host_answer(&hs, a, 30000), "open", "the stopped one returns");
+	is_str(host_answer(&hs, a, 30000), "ready", "and takes part");
 }
 
 /* Much more than a peer's queue holds. */
@@ -233,15 +239,20 @@ test_catch_up(void)
 	host_ask(&hs, b, "commit 80 4 x 1000000");
 	sscanf(hs.line, "commit %u %d", &good, &err);
 	is_int(good, 80, "80 files of a megabyte, with two of three");
+	hs.conf.write_timeout_ms = 20000; /* its session waits for all that */
 	host_start(&hs, c);
-	is_str(host_answer(&hs, c, 10000), "open", "the third returns");
+	is_str(host_answer(&hs, c, 30000), "open", "the third returns");
 	began = clock_now_ns();
 	is_int(commit(a, 200, 1, "y", &p50, NULL), 200, "others write on");
-	is_str(host_answer(&hs, c, 20000), "ready", "it catches up");
+	is_str(host_answer(&hs, c, 40000), "ready", "it catches up");
 	diag("80 MB behind: %llu ms, p50 beside it %u us",
 	    (unsigned long long)(clock_now_ns() - began) / NS_PER_MS, p50);
 	ok(hosts_equal(&hs, 5000), "O2: equal digests on all hosts");
-	is_int(hosts_leader(&hs, 5000), leader, "nobody else had to lead");
+	hs.conf.write_timeout_ms = WRITE_TIMEOUT_MS;
+	host_kill(&hs, c);
+	host_start(&hs, c);
+	is_str(host_answer(&hs, c, 30000), "open", "and starts once more");
+	is_str(host_answer(&hs, c, 30000), "ready", "with the others");
 }
 
 static void
@@ -274,13 +285,13 @@ test_minority(void)
 	if (!ok(strstr(before, "readonly") != NULL, "O6: and status says so"))
 		diag("%s", before);
 	host_start(&hs, b);
-	is_str(host_answer(&hs, b, 5000), "open", "one returns");
-	is_str(host_answer(&hs, b, 10000), "ready", "and has a session");
+	is_str(host_answer(&hs, b, 30000), "open", "one returns");
+	is_str(host_answer(&hs, b, 30000), "ready", "and has a session");
 	ok(hosts_leader(&hs, 5000) >= 0, "O6: writing resumes by itself");
 	is_int(commit(a, 10, 2, "m", NULL, NULL), 10, "and commits");
 	host_start(&hs, c);
-	is_str(host_answer(&hs, c, 5000), "open", "so does the other");
-	is_str(host_answer(&hs, c, 10000), "ready", "and has a session");
+	is_str(host_answer(&hs, c, 30000), "open", "so does the other");
+	is_str(host_answer(&hs, c, 30000), "ready", "and has a session");
 	ok(hosts_equal(&hs, 5000), "O2: equal digests on all hosts");
 }
 
@@ -362,8 +373,8 @@ test_broken_disk(void)
 	    "FAILSTOP: a failed write of the log ends the process");
 	is_int(commit(b, 20, 4, "u", NULL, NULL), 20, "the others go on");
 	host_start(&hs, a);
-	is_str(host_answer(&hs, a, 5000), "open", "it returns");
-	is_str(host_answer(&hs, a, 10000), "ready", "and takes part");
+	is_str(host_answer(&hs, a, 30000), "open", "it returns");
+	is_str(host_answer(&hs, a, 30000), "ready", "and takes part");
 	ok(hosts_equal(&hs, 5000), "O2: equal digests on all hosts");
 }
 
@@ -378,7 +389,7 @@ test_quarantine(void)
 	    "conv=notrunc 2>/dev/null", hs.dir);
 	is_int(system(command), 0, "a byte of a log is changed");
 	host_start(&hs, 2);
-	is_str(host_answer(&hs, 2, 5000), "open", "S4: its host starts");
+	is_str(host_answer(&hs, 2, 30000), "open", "S4: its host starts");
 	is_str(host_answer(&hs, 2, 5000), "session -30", "without a session");
 	ok(strncmp(host_ask(&hs, 2, "status"), "status quarantined 0 readonly",
 	    29) == 0, "S4: quarantined");
@@ -390,12 +401,88 @@ test_quarantine(void)
 }
 
 static void
+no_frame(void *ctx, uint64_t peer, uint8_t type, struct slice payload)
+{
+}
+
+static void
+no_peer(void *ctx, uint64_t peer)
+{
+}
+
+static void
+no_peer_down(void *ctx, uint64_t peer, int err)
+{
+}
+
+/* Frames of all types and none, with a proper header and random bytes. */
+static void
+send_garbage(uv_timer_t *t)
+{
+	static unsigned turns;
+	struct net *net = t->data;
+	uint8_t bytes[300];
+
+	for (unsigned i = 0; i < 40; i++) {
+		uint8_t type = (uint8_t)(1 + rand() % 15);
+		size_t len = (size_t)rand() % sizeof(bytes);
+		struct slice s = slice_of(bytes, len);
+
+		for (size_t j = 0; j < sizeof(bytes); j++)
+			bytes[j] = rand() % 3 == 0 ? (uint8_t)rand() : 0;
+		memset(bytes, 0, 10);
+		(void)net_send(net, hs.conf.members[i % 2].id, NET_SMALL, type,
+		    &s, 1);
+	}
+	net_flush(net);
+	if (++turns == 200) {
+		uv_close((uv_handle_t *)t, NULL);
+		net_stop(net, NULL, NULL);
+	}
+}
+
+static void
+test_garbage(void)
+{
+	static const struct net_callbacks callbacks = {.frame = no_frame,
+	    .peer_up = no_peer,
+	    .peer_down = no_peer_down};
+	struct net_peer peers[2];
+	struct net_conf conf = {.self = hs.conf.members[2].id,
+	    .name = "garbage",
+	    .listen = hs.conf.members[2].address,
+	    .peers = peers,
+	    .n_peers = 2,
+	    .callbacks = &callbacks};
+	struct net *net;
+	uv_loop_t loop;
+	uv_timer_t timer;
+
+	for (unsigned i = 0; i < 2; i++)
+		peers[i] = (struct net_peer){.id = hs.conf.members[i].id,
+		    .name = hs.conf.members[i].name,
+		    .addr = hs.conf.members[i].address};
+	memcpy(conf.cluster, hs.conf.cluster, sizeof(conf.cluster));
+	uv_loop_init(&loop);
+	is_int(net_open(&loop, &conf, &net), 0, "a member gone mad");
+	uv_timer_init(&loop, &timer);
+	timer.data = net;
+	uv_timer_start(&timer, send_garbage, 200, 5);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	uv_loop_close(&loop);
+	ok(status_becomes(0, "ok") && status_becomes(1, "ok"),
+	    "S3: random frames of a member end no host");
+	is_int(commit(0, 20, 4, "w", NULL, NULL), 20, "and it commits");
+	is_int(commit(1, 20, 4, "z", NULL, NULL), 20, "and the other");
+}
+
+static void
 test_lost(void)
 {
 	for (unsigned i = 0; i < 3; i++)
 		host_kill(&hs, i);
 	host_start(&hs, 0);
-	is_str(host_answer(&hs, 0, 5000), "open", "one of three starts");
+	is_str(host_answer(&hs, 0, 30000), "open", "one of three starts");
 	is_str(host_answer(&hs, 0, 5000), "session -30",
 	    "O6: its changes wait for write_timeout, then fail");
 	ok(strstr(host_ask(&hs, 0, "status"), "lost") != NULL,
@@ -421,8 +508,8 @@ test_alone(void)
 	    "O4: a barrier alone");
 	host_kill(&hs, 0);
 	host_start(&hs, 0);
-	is_str(host_answer(&hs, 0, 5000), "open", "kill -9: it returns");
-	is_str(host_answer(&hs, 0, 10000), "ready", "with a new session");
+	is_str(host_answer(&hs, 0, 30000), "open", "kill -9: it returns");
+	is_str(host_answer(&hs, 0, 30000), "ready", "with a new session");
 	is_str(host_ask(&hs, 0, "count"), "count 2200 0",
 	    "O1: with everything that was acknowledged");
 }
@@ -433,7 +520,7 @@ main(void)
 	int leader;
 
 	hosts_init(&hs, 3);
-	hs.conf.write_timeout_ms = 1500;
+	hs.conf.write_timeout_ms = WRITE_TIMEOUT_MS;
 	hs.conf.segment_bytes = 1 << 18; /* several of them */
 	start_all();
 	leader = hosts_leader(&hs, 5000);
@@ -452,6 +539,7 @@ main(void)
 	test_full();
 	test_broken_disk();
 	test_quarantine();
+	test_garbage();
 	test_lost();
 	test_alone();
 	hosts_fini(&hs);

@@ -27,7 +27,7 @@ static struct hosts hs;
 static unsigned round_of[HOSTS], starts[HOSTS];
 static int state[HOSTS];
 static uint64_t paused_until[HOSTS], cut_until[HOSTS], down_until[HOSTS];
-static unsigned kills, pauses, cuts, stops;
+static unsigned kills, pauses, cuts, stops, delays;
 
 static void
 begin(unsigned i)
@@ -108,7 +108,7 @@ harm(unsigned i, uint64_t now)
 
 	if (hs.pid[i] == 0 || paused_until[i] != 0)
 		return;
-	switch (rand() % 6) {
+	switch (rand() % 7) {
 	case 0:
 	case 1:
 		host_kill(&hs, i);
@@ -135,6 +135,11 @@ harm(unsigned i, uint64_t now)
 	case 5:
 		host_tell(&hs, i, "stop");
 		stops++;
+		break;
+	case 6:
+		host_tell(&hs, i, "fault wal_sync_delay_ms %d",
+		    (rand() % 2) * (rand() % 100));
+		delays++;
 		break;
 	}
 }
@@ -172,8 +177,8 @@ main(int argc, char **argv)
 	for (unsigned i = 0; i < HOSTS; i++)
 		start(i);
 	run(seconds);
-	diag("%u kills, %u pauses, %u cuts, %u stops", kills, pauses, cuts,
-	    stops);
+	diag("%u kills, %u pauses, %u cuts, %u stops, %u slow disks", kills,
+	    pauses, cuts, stops, delays);
 	for (unsigned i = 0; i < HOSTS; i++)
 		host_kill(&hs, i);
 	for (unsigned i = 0; i < HOSTS; i++) {

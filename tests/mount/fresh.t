@@ -1,0 +1,36 @@
+#!/bin/bash
+# O3 between three real hosts, two processes on each: whoever takes a lock that
+# is a name finds everything that was done before.  See freshness.c.
+#
+# SECONDS_EACH is how long for each kind of lock and delay of the replay.
+. "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
+
+need_mounts
+cluster_up 3
+play=$GOV_BUILD/tests/mount/freshness.t
+seconds=${SECONDS_EACH:-2}
+kinds=(O_EXCL mkdir link "rename NOREPLACE")
+n=0
+
+# freshness KIND: in a directory of its own
+freshness() {
+	n=$((n + 1))
+	mkdir "$(host 1)/config/$n" || return 1
+	wait_for 5 test -d "$(host 2)/config/$n" -a -d "$(host 3)/config/$n" ||
+		return 1
+	"$play" hosts "$1" "$seconds" "$(host 1)/config/$n" \
+	    "$(host 2)/config/$n" "$(host 3)/config/$n"
+}
+delay() { for h in 1 2 3; do fault "$h" replay_delay_ms "$1"; done; }
+
+for ms in 0 1 20; do
+	delay "$ms"
+	for kind in 0 1 2 3; do
+		ok "O3: nothing old under a lock by ${kinds[kind]}, replay $ms ms late" \
+		    freshness "$kind"
+	done
+done
+for h in 1 2 3; do fault "$h" parking_off 1; done
+blind() { freshness 0 | grep '^# O_EXCL' >&2; return "${PIPESTATUS[0]}"; }
+nok "without parking old data is seen: the test can tell" blind
+done_testing
