@@ -309,7 +309,9 @@ kview_each(struct kview *kv, struct store_txn *t, uint64_t dir,
 			if (kn->ino != 0)
 				listing_add(&l, slice_str(kn->key.name),
 				    kn->ino);
-		qsort(l.entries, l.n, sizeof *l.entries, entry_order);
+		if (l.n > 1)
+			qsort(l.entries, l.n, sizeof *l.entries,
+			    entry_order);
 	}
 	for (size_t i = 0; i < l.n; i++)
 		each(arg, l.entries[i].name, l.entries[i].ino);

@@ -423,6 +423,17 @@ helper_stumbled(int err)
 	    err != -EINTR && err != -ENOTEMPTY;
 }
 
+/* The helper has made the name and died before it could tell of the content. */
+static void
+push_content(struct replay *r, const struct change *born)
+{
+	struct change c = {.kind = CHANGE_CONTENT, .rev = born->rev,
+	    .dir = born->dir, .node = born->node};
+
+	memcpy(c.name, born->name, sizeof c.name);
+	replay_push(r, &c, false);
+}
+
 void
 replay_answered(struct replay *r, int err, uint32_t step)
 {
@@ -445,6 +456,8 @@ replay_answered(struct replay *r, int err, uint32_t step)
 		r->conf.dir_renamed(r->conf.arg);
 	if (!r->expected)
 		return; /* a step towards something: the pump looks again */
+	if (r->moved && err == -EINTR && op->born)
+		push_content(r, &op->change);
 	t = store_begin(engine_store(r->conf.engine), STORE_READ);
 	/* A helper that died between its open and its utimens has moved K, but
 	 * woken nobody: content and attributes are told again. */
