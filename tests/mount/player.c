@@ -250,7 +250,8 @@ daemon_main(struct stage *s, unsigned commit_ms, unsigned seed,
 	uv_loop_init(&d.loop);
 	store_open_mem(&store);
 	engine_local_open(&d.loop, store, commit_ms, &d.engine);
-	session_open(d.engine, 0, &d.session);
+	session_open(&(struct session_conf){.loop = &d.loop,
+	    .engine = d.engine}, &d.session);
 	mc.loop = &d.loop;
 	mc.engine = d.engine;
 	mc.session = d.session;
