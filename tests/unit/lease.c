@@ -290,6 +290,189 @@ test_stalled_leader(unsigned leader)
 	ok(s.id == sb.id && !s.lost, "T7: nobody at all");
 }
 
+/* ---- ttl files ---- */
+
+static unsigned long long
+make(unsigned host, const char *name, unsigned ttl_ms)
+{
+	unsigned long long node = 0;
+	int err = -1;
+
+	host_ask(&hs, host, "create %s", name);
+	(void)sscanf(hs.line, "create %d %llu", &err, &node);
+	if (err != 0 || strcmp(host_ask(&hs, host, "life %llu %u", node,
+	    ttl_ms), "life 0") != 0)
+		diag("%s: %d, %s", name, err, hs.line);
+	return node;
+}
+
+static unsigned long long
+number(unsigned host, const char *word, unsigned long long node)
+{
+	unsigned long long value = 0;
+	char format[32];
+
+	host_ask(&hs, host, "%s %llu", word, node);
+	snprintf(format, sizeof(format), "%s %%llu", word);
+	(void)sscanf(hs.line, format, &value);
+	return value;
+}
+
+static bool
+wait_gone(unsigned host, unsigned long long node, unsigned timeout_ms)
+{
+	uint64_t until = clock_now_ns() + timeout_ms * NS_PER_MS;
+
+	while (number(host, "exists", node) != 0) {
+		if (clock_now_ns() > until)
+			return false;
+		usleep(2000);
+	}
+	return true;
+}
+
+static void
+test_refresh(unsigned leader)
+{
+	unsigned from = (leader + 1) % 3, missing = 0;
+	unsigned long long node = make(from, "refreshed", TTL_MS), commit;
+	uint64_t late_ns = 0, last = 0, began = clock_now_ns();
+	struct events before[3];
+
+	for (unsigned i = 0; i < 3; i++)
+		before[i] = events(i);
+	commit = commit_index(leader);
+	while (clock_now_ns() - began < 4 * TTL_MS * NS_PER_MS) {
+		uint64_t wall = clock_wall_ns();
+
+		last = clock_now_ns();
+		host_ask(&hs, from, "refresh %llu", node);
+		for (unsigned i = 0; i < 3; i++) {
+			while (number(i, "refreshed", node) < wall &&
+			    clock_now_ns() - last < 2 * NS_PER_S)
+				usleep(2000);
+			if (clock_now_ns() - last > late_ns)
+				late_ns = clock_now_ns() - last;
+		}
+	}
+	for (unsigned i = 0; i < 3; i++)
+		missing += number(i, "exists", node) == 0;
+	is_int((int)missing, 0, "T2: a refreshed file lives for four ttls");
+	is_int((int)(commit_index(leader) - commit), 0,
+	    "T6: a refresh makes no log entry");
+	ok(late_ns < 1000 * NS_PER_MS,
+	    "T6: its time is on every host within a second");
+	diag("at the latest after %lld ms", MS(late_ns));
+	for (unsigned i = 0; i < 3; i++) {
+		unsigned long long at;
+
+		ok(wait_gone(i, node, 4000), "T2: it goes when it is not");
+		at = number(i, "removed", node);
+		ok(at - last >= TTL_MS * NS_PER_MS &&
+		    at - last < (TTL_MS + 1500) * NS_PER_MS,
+		    "T2: never early, at most 1.5 s late");
+		diag("%lld ms after the refresh", MS(at - last));
+		is_int((int)(events(i).n_removed - before[i].n_removed), 1,
+		    "T2: with one event");
+		is_int((int)number(i, "refreshed", node), 0,
+		    "and its time is forgotten");
+	}
+}
+
+#define FILES 60
+
+static void
+test_bounds(unsigned leader)
+{
+	unsigned long long nodes[FILES], at, least = UINT64_MAX, most = 0;
+	uint64_t began[FILES], until;
+
+	for (unsigned i = 0; i < FILES; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "b%u", i);
+		nodes[i] = make(i % 3, name, 100 + 10 * i);
+		began[i] = clock_now_ns();
+	}
+	until = clock_now_ns() + 4 * NS_PER_S;
+	for (unsigned i = 0; i < FILES; i++) {
+		while ((at = number(leader, "removed", nodes[i])) == 0 &&
+		    clock_now_ns() < until)
+			usleep(2000);
+		/* The commit lies before our `began`, by less than this. */
+		at += 20 * NS_PER_MS;
+		at -= began[i] + (100 + 10 * i) * NS_PER_MS;
+		least = at < least ? at : least;
+		most = at > most ? at : most;
+	}
+	ok((long long)least >= 0 && least < UINT64_MAX / 2,
+	    "T2: none of %d files goes early", FILES);
+	ok(most < 1500 * NS_PER_MS, "T2: none more than 1.5 s late");
+	diag("expiries of %d files: %lld to %lld ms late", FILES,
+	    MS(least) - 20, MS(most) - 20);
+}
+
+/* T7: who is refreshed survives the death and the pause of a leader. */
+static void
+test_refresh_leaders(int leader)
+{
+	unsigned from = (unsigned)(leader + 1) % 3;
+	unsigned long long node = make(from, "kept", TTL_MS);
+	uint64_t until;
+
+	kill(hs.pid[leader], SIGSTOP);
+	until = clock_now_ns() + 3 * TTL_MS * NS_PER_MS;
+	while (clock_now_ns() < until) {
+		host_ask(&hs, from, "refresh %llu", node);
+		usleep(50000);
+	}
+	kill(hs.pid[leader], SIGCONT);
+	until = clock_now_ns() + 2 * TTL_MS * NS_PER_MS;
+	while (clock_now_ns() < until) {
+		host_ask(&hs, from, "refresh %llu", node);
+		usleep(50000);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		is_int((int)number(i, "exists", node), 1,
+		    "T7: a leader's pause expires nothing that is refreshed");
+	leader = hosts_leader(&hs, 5000);
+	from = (unsigned)(leader + 1) % 3;
+	host_kill(&hs, (unsigned)leader);
+	until = clock_now_ns() + 3 * TTL_MS * NS_PER_MS;
+	while (clock_now_ns() < until) {
+		host_ask(&hs, from, "refresh %llu", node);
+		usleep(50000);
+	}
+	is_int((int)number(from, "exists", node), 1,
+	    "T7: a new leader neither");
+	start((unsigned)leader);
+	is_str(host_answer(&hs, (unsigned)leader, 8000), "ready",
+	    "host %d is back", leader);
+	ok(wait_gone(from, node, 4000), "T2: it goes in the end");
+}
+
+/* Many at once, from all three: batches, none lost. */
+static void
+test_many(unsigned leader)
+{
+	long long before = metric(leader, "refreshes");
+	long long renewals = metric(leader, "renewals");
+	unsigned long long commit = commit_index(leader);
+	uint64_t began = clock_now_ns();
+
+	for (unsigned i = 0; i < 3; i++)
+		is_str(host_ask(&hs, i, "refresh %llu 10000",
+		    (i + 1) * 1000000ull), "refresh 0", "10,000 refreshes");
+	while (metric(leader, "refreshes") - before < 30000 &&
+	    clock_now_ns() - began < 5 * NS_PER_S)
+		usleep(2000);
+	is_int((int)(metric(leader, "refreshes") - before), 30000,
+	    "all reach the leader");
+	ok(metric(leader, "renewals") - renewals < 30, "in few frames");
+	is_int((int)(commit_index(leader) - commit), 0, "and no log entry");
+	diag("30,000 refreshes in %lld ms", MS(clock_now_ns() - began));
+}
+
 static void
 test_alone(void)
 {
@@ -329,6 +512,11 @@ main(void)
 	test_new_leader((unsigned)leader);
 	leader = hosts_leader(&hs, 5000);
 	test_stalled_leader((unsigned)leader);
+	leader = hosts_leader(&hs, 5000);
+	test_many((unsigned)leader);
+	test_refresh((unsigned)leader);
+	test_bounds((unsigned)leader);
+	test_refresh_leaders(leader);
 	hosts_fini(&hs);
 	test_alone();
 	return done_testing();

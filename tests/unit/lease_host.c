@@ -38,6 +38,9 @@ struct host {
 	struct session *session;
 	struct engine_subscriber subscriber;
 	struct event lost, ready, expired, removed;
+	struct {
+		uint64_t node, at_ns;
+	} gone[256]; /* the newest removed */
 	char in[4096];
 	size_t in_len;
 };
@@ -91,8 +94,16 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 
 	if (a->command->kind == COMMAND_session_expire)
 		event(&h->expired);
-	if (a->command->kind == COMMAND_expire && a->outcome->err == 0)
+	for (unsigned i = 0; i < a->outcome->n_changes; i++) {
+		const struct change *ch = &a->outcome->changes[i];
+		unsigned at = h->removed.n % 256;
+
+		if (ch->kind != CHANGE_UNLINK)
+			continue;
 		event(&h->removed);
+		h->gone[at].node = ch->node;
+		h->gone[at].at_ns = h->removed.at_ns;
+	}
 }
 
 static void
@@ -141,6 +152,18 @@ cmd_exists(struct host *h, uint64_t node)
 
 	store_abort(txn);
 	say(h, "exists %d", there);
+}
+
+static void
+cmd_removed(struct host *h, uint64_t node)
+{
+	uint64_t at_ns = 0;
+
+	for (unsigned i = 0; i < 256; i++) {
+		if (h->gone[i].node == node)
+			at_ns = h->gone[i].at_ns;
+	}
+	say(h, "removed %llu", (unsigned long long)at_ns);
 }
 
 static void
@@ -303,6 +326,8 @@ handle(struct host *h, char *line)
 		    engine_refreshed_ns(h->engine, a));
 	else if (strcmp(line, "exists") == 0)
 		cmd_exists(h, a);
+	else if (strcmp(line, "removed") == 0)
+		cmd_removed(h, a);
 	else if (strcmp(line, "metric") == 0)
 		cmd_metric(h, args);
 	else if (strcmp(line, "mute") == 0) {

@@ -21,6 +21,7 @@ extern uint32_t lease_ttl_ms; /* of hosts that start from now on */
  * refreshed NODE	"refreshed WALL_NS"
  * exists NODE		"exists 0|1"
  * write NODE		"write ERR"
+ * removed NODE		"removed AT": of the last 256; 0: not removed
  * mute			the session is renewed no more: "mute"
  * status, metric NAME, fault NAME VALUE, stop: as group_host.h
  */
