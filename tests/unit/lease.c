@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "group/lease.h"
 #include "lease_host.h"
+#include "../random.h"
 #include "../tap.h"
 
 #define TTL_MS 600
@@ -494,11 +496,58 @@ test_alone(void)
 	hosts_fini(&hs);
 }
 
+/* The table against a plain array: what comes out is what is due, in order. */
+static void
+test_table(void)
+{
+	enum { N = 500, STEPS = 200000 };
+	static uint64_t expiry[N]; /* 0: absent */
+	struct random random;
+	struct lease l = {0};
+	uint64_t now = 1;
+	unsigned wrong = 0, out = 0;
+
+	random_init(&random, 0x1ea5e);
+
+	for (unsigned step = 0; step < STEPS; step++) {
+		unsigned i = (unsigned)random_below(&random, N);
+		struct lease_node *n = lease_node_find(&l, i + 1);
+
+		wrong += (n != NULL) != (expiry[i] != 0);
+		if (n != NULL && random_below(&random, 8) == 0) {
+			lease_node_del(&l, n);
+			expiry[i] = 0;
+		} else {
+			n = lease_node_add(&l, i + 1);
+			expiry[i] = now + 1 + random_below(&random, 2000);
+			n->expiry_ns = expiry[i];
+			if (n->heap_idx == LEASE_NO_HEAP ||
+			    n->expiry_ns < n->due_ns)
+				lease_heap_put(&l, n);
+		}
+		now += random_below(&random, 4);
+		while ((n = lease_heap_first(&l, now)) != NULL) {
+			wrong += n->expiry_ns > now ||
+			    expiry[n->node - 1] != n->expiry_ns;
+			expiry[n->node - 1] = 0;
+			lease_node_del(&l, n);
+			out++;
+		}
+		for (i = 0; step % 100 == 0 && i < N; i++)
+			wrong += expiry[i] != 0 && expiry[i] <= now;
+	}
+	ok(wrong == 0 && out > 1000,
+	    "the table gives out what has expired, all of it, nothing else");
+	diag("%u of %u steps", out, STEPS);
+	lease_table_fini(&l);
+}
+
 int
 main(void)
 {
 	int leader;
 
+	test_table();
 	start_all(3);
 	leader = hosts_leader(&hs, 5000);
 	ok(leader >= 0, "there is a leader");
