@@ -542,11 +542,95 @@ test_table(void)
 	lease_table_fini(&l);
 }
 
+/* Clock ticks that a process has used. */
+static unsigned long long
+cpu_ticks(int pid)
+{
+	unsigned long long user = 0, system = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "re");
+	if (f == NULL || fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u "
+	    "%*u %*u %*u %llu %llu", &user, &system) != 2)
+		diag("%s: no figures", path);
+	if (f != NULL)
+		fclose(f);
+	return user + system;
+}
+
+/*
+ * 10,000 files of ttl=10s, each refreshed three times in a ttl, from three
+ * hosts: the processor time of each host, with and without them.
+ */
+static void
+bench(void)
+{
+	enum { MANY = 9999, SECONDS = 20 };
+	unsigned long long first[3] = {0}, cpu[2][3], writes[3], commit;
+	unsigned gone = 0, n = 0;
+
+	start_all(3);
+	for (unsigned i = 0; i < 3; i++) {
+		host_ask(&hs, i, "fill %d", MANY / 3);
+		(void)sscanf(hs.line, "fill %u %llu", &n, &first[i]);
+		is_int((int)n, MANY / 3, "host %u makes its files", i);
+	}
+	for (unsigned idle = 0; idle < 2; idle++) {
+		uint64_t began = clock_now_ns(), round = began;
+
+		commit = commit_index(0);
+		for (unsigned i = 0; i < 3; i++) {
+			cpu[idle][i] = cpu_ticks(hs.pid[i]);
+			writes[i] = (unsigned long long)metric(i, "wal_writes");
+		}
+		while (clock_now_ns() - began < SECONDS * NS_PER_S / (idle ? 4 : 1)) {
+			/* A third of them at once would be too kind. */
+			for (unsigned k = 0; !idle && k < 33; k++) {
+				for (unsigned i = 0; i < 3; i++)
+					host_ask(&hs, i, "refresh %llu 101",
+					    first[i] + 101 * k);
+				round += 100 * NS_PER_MS;
+				if (clock_now_ns() < round)
+					usleep((unsigned)((round -
+					    clock_now_ns()) / 1000));
+			}
+			if (idle)
+				sleep_ms(100);
+		}
+		for (unsigned i = 0; i < 3; i++) {
+			cpu[idle][i] = cpu_ticks(hs.pid[i]) - cpu[idle][i];
+			writes[i] = (unsigned long long)metric(i,
+			    "wal_writes") - writes[i];
+		}
+		if (!idle) {
+			is_int((int)(commit_index(0) - commit), 0,
+			    "T6: no log entry in %d s", SECONDS);
+			is_int((int)(writes[0] + writes[1] + writes[2]), 0,
+			    "T6: and no write to a disk");
+			for (unsigned i = 0; i < 3; i++)
+				gone += events(i).n_removed;
+			is_int((int)gone, 0, "T2: none is removed");
+		}
+	}
+	for (unsigned i = 0; i < 3; i++)
+		diag("host %u: %.2f %% of a processor, idle %.2f %%", i,
+		    (double)cpu[0][i] / SECONDS, (double)cpu[1][i] * 4 / SECONDS);
+	diag("leader: %lld refreshes", metric((unsigned)hosts_leader(&hs, 1000),
+	    "refreshes"));
+	hosts_fini(&hs);
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
 	int leader;
 
+	if (argc > 1 && strcmp(argv[1], "bench") == 0) {
+		bench();
+		return done_testing();
+	}
 	test_table();
 	start_all(3);
 	leader = hosts_leader(&hs, 5000);

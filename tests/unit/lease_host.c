@@ -41,6 +41,8 @@ struct host {
 	struct {
 		uint64_t node, at_ns;
 	} gone[256]; /* the newest removed */
+	unsigned fill, filling, filled; /* of `fill`: wanted, begun, there */
+	uint64_t first, status_dir;
 	char in[4096];
 	size_t in_len;
 };
@@ -216,6 +218,58 @@ cmd_create(struct host *h, const char *name)
 	submit(h, call);
 }
 
+static void fill_more(struct host *);
+
+static void
+fill_done(struct engine_req *req, const struct outcome *outcome)
+{
+	struct host *h = ((struct call *)req)->host;
+
+	h->filled += outcome->err == 0;
+	free(req);
+	h->fill--;
+	fill_more(h);
+	if (h->fill == 0)
+		say(h, "fill %u %llu", h->filled,
+		    (unsigned long long)h->first);
+}
+
+static void
+fill_more(struct host *h)
+{
+	while (h->filling - h->filled < 512 &&
+	    h->filling - h->filled < h->fill) {
+		struct call *call = calloc(1, sizeof(*call));
+
+		snprintf(call->name, sizeof(call->name), "f%016llx-%u",
+		    (unsigned long long)h->first, h->filling++);
+		call->host = h;
+		call->req.command = (struct command){.kind = COMMAND_create,
+		    .dir = h->status_dir,
+		    .name = slice_str(call->name),
+		    .ino = session_new_ino(h->session),
+		    .mode = S_IFREG | 0644,
+		    .stamp.privileged = true};
+		call->req.done = fill_done;
+		if (session_submit(h->session, &call->req) != 0)
+			_exit(9);
+	}
+}
+
+static void
+cmd_fill(struct host *h, unsigned n)
+{
+	struct store_txn *txn = store_begin(engine_store(h->engine),
+	    STORE_READ);
+
+	h->status_dir = tree_lookup_path(txn, slice_str("status"));
+	store_abort(txn);
+	h->fill = n;
+	h->filling = h->filled = 0;
+	h->first = session_new_ino(h->session) + 1;
+	fill_more(h);
+}
+
 static void
 cmd_life(struct host *h, uint64_t node, unsigned ttl_ms)
 {
@@ -315,6 +369,8 @@ handle(struct host *h, char *line)
 		cmd_status(h);
 	else if (strcmp(line, "create") == 0)
 		cmd_create(h, args);
+	else if (strcmp(line, "fill") == 0)
+		cmd_fill(h, (unsigned)a);
 	else if (strcmp(line, "life") == 0)
 		cmd_life(h, a, b);
 	else if (strcmp(line, "write") == 0)

@@ -16,6 +16,7 @@ extern uint32_t lease_ttl_ms; /* of hosts that start from now on */
  * events		"events N_LOST AT N_READY AT N_EXPIRED AT N_REMOVED AT"
  * sessions		"sessions N"
  * create NAME		"create ERR NODE": an empty file in status/
+ * fill N		"fill N FIRST": so many files, numbered from FIRST
  * life NODE TTL_MS	"life ERR": its gov.lifetime
  * refresh NODE [N]	"refresh ERR": N nodes from there on
  * refreshed NODE	"refreshed WALL_NS"
