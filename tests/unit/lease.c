@@ -292,6 +292,28 @@ test_stalled_leader(unsigned leader)
 	ok(s.id == sb.id && !s.lost, "T7: nobody at all");
 }
 
+/* A host that stood still: what it does next, it does knowing. */
+static void
+test_stopped_holder(unsigned leader)
+{
+	unsigned follower = (leader + 1) % 3;
+	struct state was = state(follower), now = {0};
+	struct events own = events(follower);
+
+	kill(hs.pid[follower], SIGSTOP);
+	sleep_ms(2 * TTL_MS);
+	host_tell(&hs, follower, "state");
+	kill(hs.pid[follower], SIGCONT);
+	(void)sscanf(host_answer(&hs, follower, 5000), "state %d %d %llx %llu",
+	    &now.ready, &now.lost, &now.id, &now.deadline_ns);
+	ok(now.lost || now.id != was.id,
+	    "L1: a host that stood still knows at its first request");
+	ok(wait_ready(follower, own.n_ready + 1, 5000),
+	    "and goes on with a new session");
+	is_int((int)(events(follower).n_lost - own.n_lost), 1,
+	    "the loss was told once");
+}
+
 /* ---- ttl files ---- */
 
 static unsigned long long
@@ -344,7 +366,7 @@ test_refresh(unsigned leader)
 	for (unsigned i = 0; i < 3; i++)
 		before[i] = events(i);
 	commit = commit_index(leader);
-	while (clock_now_ns() - began < 4 * TTL_MS * NS_PER_MS) {
+	while (clock_now_ns() - began < 3 * TTL_MS * NS_PER_MS) {
 		uint64_t wall = clock_wall_ns();
 
 		last = clock_now_ns();
@@ -359,7 +381,7 @@ test_refresh(unsigned leader)
 	}
 	for (unsigned i = 0; i < 3; i++)
 		missing += number(i, "exists", node) == 0;
-	is_int((int)missing, 0, "T2: a refreshed file lives for four ttls");
+	is_int((int)missing, 0, "T2: a refreshed file lives for three ttls");
 	is_int((int)(commit_index(leader) - commit), 0,
 	    "T6: a refresh makes no log entry");
 	ok(late_ns < 1000 * NS_PER_MS,
@@ -379,6 +401,41 @@ test_refresh(unsigned leader)
 		is_int((int)number(i, "refreshed", node), 0,
 		    "and its time is forgotten");
 	}
+}
+
+#define DELAY_MS 700
+
+static void
+test_lock_delay(unsigned leader)
+{
+	unsigned holder = (leader + 1) % 3, other = (leader + 2) % 3;
+	unsigned long long node = make(other, "delayed", 60000), token = 0;
+	uint64_t until = clock_now_ns() + 8 * NS_PER_S, expired, took = 0;
+	unsigned n = events(leader).n_expired;
+
+	is_str(host_ask(&hs, other, "delay %llu %u", node, DELAY_MS),
+	    "life 0", "a lock with a delay");
+	(void)sscanf(host_ask(&hs, holder, "lock %llu", node), "lock 0 %llu",
+	    &token);
+	ok(token != 0, "it is held by a host");
+	is_str(host_ask(&hs, other, "lock %llu", node), "lock 0 0",
+	    "another waits for it");
+	host_kill(&hs, holder);
+	ok(wait_expired(leader, n + 1, 5000), "the holder dies");
+	expired = events(leader).expired_ns;
+	while (took == 0 && clock_now_ns() < until) {
+		(void)sscanf(host_ask(&hs, other, "granted"), "granted %llu",
+		    &token);
+		took = token;
+		usleep(2000);
+	}
+	ok(took - expired >= DELAY_MS * NS_PER_MS &&
+	    took - expired < (DELAY_MS + 500) * NS_PER_MS,
+	    "the lock is granted when its delay is over");
+	diag("%lld ms after the session's end, delay %d ms",
+	    MS(took - expired), DELAY_MS);
+	start(holder);
+	is_str(host_answer(&hs, holder, 5000), "ready", "it comes back");
 }
 
 #define FILES 60
@@ -645,6 +702,9 @@ main(int argc, char **argv)
 	test_new_leader((unsigned)leader);
 	leader = hosts_leader(&hs, 5000);
 	test_stalled_leader((unsigned)leader);
+	leader = hosts_leader(&hs, 5000);
+	test_stopped_holder((unsigned)leader);
+	test_lock_delay((unsigned)leader);
 	leader = hosts_leader(&hs, 5000);
 	test_many((unsigned)leader);
 	test_refresh((unsigned)leader);

@@ -37,7 +37,7 @@ struct host {
 	struct engine *engine;
 	struct session *session;
 	struct engine_subscriber subscriber;
-	struct event lost, ready, expired, removed;
+	struct event lost, ready, expired, removed, granted;
 	struct {
 		uint64_t node, at_ns;
 	} gone[256]; /* the newest removed */
@@ -100,6 +100,9 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 		const struct change *ch = &a->outcome->changes[i];
 		unsigned at = h->removed.n % 256;
 
+		if (ch->kind == CHANGE_GRANT && h->session != NULL &&
+		    ch->session == session_id(h->session))
+			event(&h->granted);
 		if (ch->kind != CHANGE_UNLINK)
 			continue;
 		event(&h->removed);
@@ -177,6 +180,9 @@ call_done(struct engine_req *req, const struct outcome *outcome)
 	if (req->command.kind == COMMAND_create)
 		say(h, "create %d %llu", outcome->err,
 		    (unsigned long long)outcome->ino);
+	else if (req->command.kind == COMMAND_lock)
+		say(h, "lock %d %llu", outcome->err,
+		    (unsigned long long)outcome->value);
 	else
 		say(h, "%s %d", req->command.kind == COMMAND_write ? "write"
 								   : "life",
@@ -271,15 +277,29 @@ cmd_fill(struct host *h, unsigned n)
 }
 
 static void
-cmd_life(struct host *h, uint64_t node, unsigned ttl_ms)
+cmd_set(struct host *h, uint64_t node, const char *name, const char *value,
+    unsigned ms)
 {
 	struct call *call = calloc(1, sizeof(*call));
 
-	snprintf(call->name, sizeof(call->name), "ttl=%ums", ttl_ms);
+	snprintf(call->name, sizeof(call->name), "%s%ums", value, ms);
 	call->req.command = (struct command){.kind = COMMAND_setxattr,
 	    .node = node,
-	    .name = slice_str("gov.lifetime"),
+	    .name = slice_str(name),
 	    .data = slice_str(call->name)};
+	submit(h, call);
+}
+
+static void
+cmd_lock(struct host *h, uint64_t node)
+{
+	struct call *call = calloc(1, sizeof(*call));
+
+	call->req.command = (struct command){.kind = COMMAND_lock,
+	    .node = node,
+	    .name = slice_str("test"),
+	    .flags = LOCK_FLOCK | LOCK_EXCLUSIVE | LOCK_WAIT,
+	    .lock = {.owner = 1, .end = UINT64_MAX}};
 	submit(h, call);
 }
 
@@ -372,7 +392,13 @@ handle(struct host *h, char *line)
 	else if (strcmp(line, "fill") == 0)
 		cmd_fill(h, (unsigned)a);
 	else if (strcmp(line, "life") == 0)
-		cmd_life(h, a, b);
+		cmd_set(h, a, "gov.lifetime", "ttl=", b);
+	else if (strcmp(line, "delay") == 0)
+		cmd_set(h, a, "gov.lock_delay", "", b);
+	else if (strcmp(line, "lock") == 0)
+		cmd_lock(h, a);
+	else if (strcmp(line, "granted") == 0)
+		say(h, "granted %llu", (unsigned long long)h->granted.at_ns);
 	else if (strcmp(line, "write") == 0)
 		cmd_write(h, a);
 	else if (strcmp(line, "refresh") == 0)

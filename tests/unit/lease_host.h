@@ -18,6 +18,9 @@ extern uint32_t lease_ttl_ms; /* of hosts that start from now on */
  * create NAME		"create ERR NODE": an empty file in status/
  * fill N		"fill N FIRST": so many files, numbered from FIRST
  * life NODE TTL_MS	"life ERR": its gov.lifetime
+ * delay NODE MS	"life ERR": its gov.lock_delay
+ * lock NODE		"lock ERR TOKEN": flock, exclusive; 0: it waits
+ * granted		"granted AT": when the newest wait ended
  * refresh NODE [N]	"refresh ERR": N nodes from there on
  * refreshed NODE	"refreshed WALL_NS"
  * exists NODE		"exists 0|1"
