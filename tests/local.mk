@@ -166,3 +166,7 @@ check_SCRIPTS += tests/mount/posix.t tests/mount/commit.t tests/mount/hosts.t \
 	tests/mount/outcome.t tests/mount/lagging.t tests/mount/random.t
 	tests/mount/outcome.t tests/mount/lagging.t
 check_SCRIPTS += tests/mount/fresh.t
+
+check_PROGRAMS += tests/unit/lockmodel.t
+tests_unit_lockmodel_t_SOURCES = tests/unit/lockmodel.c tests/random.h
+tests_unit_lockmodel_t_LDADD = $(COMMON_LIBS)

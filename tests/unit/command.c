@@ -39,6 +39,10 @@ random_flags(enum command_kind kind)
 		return SETATTR_MODE | SETATTR_MTIME_NOW;
 	case COMMAND_setxattr:
 		return XATTR_FLAG_REPLACE;
+	case COMMAND_lock:
+		return LOCK_FLOCK | LOCK_EXCLUSIVE | LOCK_WAIT;
+	case COMMAND_unlock:
+		return LOCK_FLOCK | UNLOCK_HANDLE | UNLOCK_OWNER;
 	default:
 		return 0;
 	}
@@ -78,6 +82,13 @@ sample(enum command_kind kind)
 	c.mtime_ns = f & F_TIMES ? random_u64(&random_state) : 0;
 	c.expect = f & F_EXPECT ? random_u64(&random_state) : 0;
 	c.data = f & F_DATA ? slice_str("data of a command") : SLICE_EMPTY;
+	c.token = f & F_TOKEN ? random_u64(&random_state) : 0;
+	if (f & F_LOCKING)
+		c.lock = (struct lock_spec){
+			.owner = random_u64(&random_state),
+			.handle = random_u64(&random_state), .start = 5,
+			.end = UINT64_MAX, .pid = 77,
+		};
 	return c;
 }
 
@@ -102,7 +113,11 @@ same_command(const struct command *a, const struct command *b)
 	    a->ino == b->ino && a->mode == b->mode && a->uid == b->uid &&
 	    a->gid == b->gid && a->flags == b->flags && a->size == b->size &&
 	    a->atime_ns == b->atime_ns && a->mtime_ns == b->mtime_ns &&
-	    a->expect == b->expect && slice_eq(a->data, b->data);
+	    a->expect == b->expect && slice_eq(a->data, b->data) &&
+	    a->token == b->token && a->lock.owner == b->lock.owner &&
+	    a->lock.handle == b->lock.handle &&
+	    a->lock.start == b->lock.start && a->lock.end == b->lock.end &&
+	    a->lock.pid == b->lock.pid;
 }
 
 static void
@@ -182,6 +197,16 @@ test_refusals(void)
 	c.name = c.name2 = slice_str("a");
 	is_int(decode_spoilt(&c, AT_FIELDS + 8 + 3 + 8 + 8 + 3 + 8, 0x10, 0),
 	    -EBADMSG, "flags of other commands are refused");
+	c = sample(COMMAND_lock);
+	c.stamp.n_groups = 0;
+	c.name = slice_str("a/b");
+	c.lock.end = 9;
+	is_int(decode_spoilt(&c, AT_FIELDS + 2, '/', 0), 0,
+	    "a program may call itself anything");
+	is_int(decode_spoilt(&c, AT_FIELDS, 16, 0), -EBADMSG,
+	    "if it is short");
+	is_int(decode_spoilt(&c, AT_FIELDS + 2 + 3 + 8 + 4 + 8 + 8, 10, 0),
+	    -EBADMSG, "a range begins before it ends");
 	is_int(command_decode(SLICE_EMPTY, &c), -EBADMSG,
 	    "nothing is no command");
 }
