@@ -401,7 +401,7 @@ void op_removexattr(fuse_req_t, fuse_ino_t, const char *);
 
 /* The committed node behind one that the kernel holds (births may merge). */
 uint64_t node_of(struct mount *, uint64_t ino);
-/* Begins a request that the helper may make: the replay's answers first. */
+/* Begins a request that the replay helper may make, too. */
 struct mount *op_begin(fuse_req_t, bool *ret_helper);
 /* Draft operations of op_io.c that SETATTR needs too. */
 int draft_truncate(struct mount *, struct handle *, uint64_t size);

@@ -46,8 +46,6 @@ op_begin(fuse_req_t req, bool *ret_helper)
 	pid_t tid = fuse_req_ctx(req)->pid;
 
 	*ret_helper = tid != 0 && tid == replay_pid(m->replay);
-	if (*ret_helper)
-		replay_drain(m->replay);
 	return m;
 }
 

@@ -196,13 +196,6 @@ replay_pid(const struct replay *r)
 	return helper_pid(r);
 }
 
-void
-replay_drain(struct replay *r)
-{
-	helper_drain(r);
-	replay_pump(r);
-}
-
 int
 replay_enact_name(struct replay *r, uint64_t dir, struct slice name,
     uint64_t dir2, struct slice name2, uint64_t *ret_ino)

@@ -57,11 +57,10 @@ uint64_t replay_oldest_ns(const struct replay *); /* 0: nothing waits */
 pid_t replay_pid(const struct replay *);	  /* of the helper; 0: none */
 
 /*
- * A request with replay_pid() has come from the kernel.  Each moves K and
+ * A request with replay_pid() has come from the kernel.  One operation is under
+ * way at a time, so it is that one's.  Each moves K and
  * returns 0, or a negative errno when it isn't what was asked for.
  */
-/* Reads what the helper has answered; call first. */
-void replay_drain(struct replay *);
 /* MKNOD, MKDIR, SYMLINK, UNLINK, RMDIR (name2 empty), LINK, RENAME. */
 int replay_enact_name(struct replay *, uint64_t dir, struct slice name,
     uint64_t dir2, struct slice name2, uint64_t *ret_ino);

@@ -21,13 +21,16 @@ digest_setup(void)
 void
 digest_hash(struct slice key, struct slice value, uint8_t ret[DIGEST_LEN])
 {
-	static const uint8_t domain[32] = "govfs store digest 1";
+	/* The personalization costs nothing; a key costs a block of its own,
+	 * half of the time that a small value takes. */
+	static const uint8_t domain[crypto_generichash_blake2b_PERSONALBYTES] =
+	    "govfs digest 1";
 	uint32_t key_len = htole32((uint32_t)key.len);
 	crypto_generichash_state state;
 	int err;
 
-	err = crypto_generichash_init(&state, domain, sizeof(domain),
-	    DIGEST_LEN);
+	err = crypto_generichash_blake2b_init_salt_personal(&state, NULL, 0,
+	    DIGEST_LEN, NULL, domain);
 	err |= crypto_generichash_update(&state, (const uint8_t *)&key_len,
 	    sizeof(key_len));
 	err |= crypto_generichash_update(&state, key.ptr, key.len);

@@ -1,7 +1,7 @@
 /*
  * digest.h: a hash of a set of keys and values that can be kept up.
  *
- * Each pair is hashed by itself (BLAKE2b, keyed so that it is no other hash of
+ * Each pair is hashed by itself (BLAKE2b, personalized so that it is no other hash of
  * the same bytes), and the hashes are added modulo 2^256: order does not
  * matter, and a pair is taken out by subtraction.
  */

@@ -8,7 +8,7 @@
  *
  * The first byte of a key names its family (tree/schema.h).  Families below
  * STORE_REPLICATED are this host's own; all others are replicated, and the
- * store keeps one digest over them: a multiset hash (keyed BLAKE2b of each key
+ * store keeps one digest over them: a multiset hash (BLAKE2b of each key
  * and value, added and subtracted), so that two hosts compare 32 bytes.  Family
  * 0 is the store's own and never seen: there the digest is kept.
  *

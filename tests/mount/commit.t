@@ -113,9 +113,9 @@ killed() {
 	echo old > f
 	for signal in KILL TERM INT SEGV; do
 		makes 0 "F2: a writer killed by SIG$signal commits nothing" \
-		    bash -c 'exec 3> f; echo half >&3; kill -'$signal' $$'
+		    env --default-signal=INT bash -c 'exec 3> f; echo half >&3; kill -'$signal' $$'
 		makes 0 "F2: nor does it make a file" \
-		    bash -c 'exec 3> new; echo half >&3; kill -'$signal' $$'
+		    env --default-signal=INT bash -c 'exec 3> new; echo half >&3; kill -'$signal' $$'
 	done 2>/dev/null
 	makes 2 "F2: a program killed in the middle (2 are another file's)" bash -c '
 		(echo half; : > ../begun; exec sleep 60) > f &
@@ -411,6 +411,7 @@ running() {
 	is "$(./script)" ran "a script runs"
 	cp /bin/sleep . && chmod 755 sleep
 	./sleep 60 &
+	wait_for 5 grep -qx sleep "/proc/$!/comm"
 	nok "a running program is not written to" \
 	    bash -c 'echo x > sleep' 2>/dev/null
 	ok "but replaced" mv true sleep
