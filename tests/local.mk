@@ -170,3 +170,8 @@ check_SCRIPTS += tests/mount/fresh.t
 check_PROGRAMS += tests/unit/lockmodel.t
 tests_unit_lockmodel_t_SOURCES = tests/unit/lockmodel.c tests/random.h
 tests_unit_lockmodel_t_LDADD = $(COMMON_LIBS)
+
+check_PROGRAMS += tests/unit/lifemodel.t
+tests_unit_lifemodel_t_SOURCES = tests/unit/lifemodel.c tests/random.h \
+	tests/model/mirror.c tests/model/mirror.h
+tests_unit_lifemodel_t_LDADD = $(COMMON_LIBS)

@@ -50,7 +50,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		if (command_decode(one, &c) != 0)
 			continue;
-		if (c.stamp.session != 1) {
+		if (c.stamp.session == 2) {
+			c.stamp.session = 0; /* as a leader proposes */
+		} else if (c.stamp.session != 1) {
 			c.stamp.session = SESSION;
 			c.stamp.seq = ++seq;
 			c.stamp.done_below = seq;
