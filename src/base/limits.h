@@ -34,6 +34,9 @@
 /* gov.lifetime ttl=: below, the leader would do little else; above, forever. */
 #define LIMIT_TTL_MIN_MS 100
 #define LIMIT_TTL_MAX_MS UINT64_C(31536000000)
+/* Files and names that one session's end takes along, in one command: each is
+ * a change of 1.3 KiB, on every host at once. */
+#define LIMIT_SESSION_NODES 16384
 /* gov.lock_delay: longer is an outage of its own. */
 #define LIMIT_LOCK_DELAY_MS 60000
 /* Waiters visited in search of a cycle: EDEADLK is a favour, not a promise,

@@ -18,6 +18,7 @@ int
 dir_may_name(struct step *s, uint64_t dir, struct slice name, bool fresh,
     struct attr *ret_dir)
 {
+	struct tree_life life;
 	struct tree_name n;
 	int err;
 
@@ -32,6 +33,11 @@ dir_may_name(struct step *s, uint64_t dir, struct slice name, bool fresh,
 	if (fresh && tree_name_rev(s->txn, dir, name) > s->c->stamp.seen)
 		return step_refuse(s, -ESTALE,
 		    "the name has changed since this host showed it");
+	if (tree_life_get(s->txn, dir, &life)) {
+		err = life_room(s, life.kind);
+		if (err != 0)
+			return err;
+	}
 	return step_may_make(s, ret_dir);
 }
 

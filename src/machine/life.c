@@ -26,6 +26,16 @@ static void end_names(struct step *, uint64_t session);
 static bool parse(struct slice text, struct tree_life *ret);
 static bool same_life(const struct tree_life *, const struct tree_life *);
 
+int
+life_room(struct step *s, enum life_kind kind)
+{
+	if (kind >= LIFE_SESSION && tree_life_count(s->txn,
+	    s->c->stamp.session) >= LIMIT_SESSION_NODES)
+		return step_refuse(s, -EDQUOT,
+		    "too many files would end with this host's session");
+	return 0;
+}
+
 void
 life_inherit(struct step *s, const struct attr *dir, const struct attr *node,
     bool claims)
@@ -123,6 +133,7 @@ life_set(struct step *s, const struct attr *old)
 	const struct command *c = s->c;
 	struct tree_life was = {0}, life = {0};
 	struct attr now = *old;
+	int err;
 
 	if (c->kind == COMMAND_setxattr && !parse(c->data, &life))
 		return step_refuse(s, -EINVAL, "a lifetime is forever, "
@@ -138,6 +149,9 @@ life_set(struct step *s, const struct attr *old)
 		step_answer(s, old);
 		return 0;
 	}
+	err = life_room(s, life.kind);
+	if (err != 0)
+		return err;
 	if (life.kind == LIFE_FOREVER)
 		tree_life_del(s->txn, old->ino);
 	else

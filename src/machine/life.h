@@ -6,6 +6,8 @@
 
 #include "machine/step.h"
 
+/* May the session own one more, made in or moved to such a lifetime? */
+int life_room(struct step *, enum life_kind);
 /* A node was made in a directory.  `claims`: by O_EXCL, mkdir or symlink, the
  * ways to take a name; only those inherit the lifetime `session`. */
 void life_inherit(struct step *, const struct attr *dir,

@@ -24,7 +24,7 @@
 struct check {
 	struct store_txn *txn;
 	struct tree_locks all;
-	uint64_t n, n_delayed, n_guards; /* counted */
+	uint64_t n, n_delayed, n_guards, n_owned; /* counted */
 	char *why; /* the first finding */
 	size_t why_len;
 	bool bad;
@@ -42,6 +42,7 @@ static void check_counts(struct check *);
 static void check_tokens(struct check *);
 static void check_lives(struct check *);
 static void check_name_lives(struct check *);
+static void check_life_counts(struct check *);
 static void found(struct check *, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -58,6 +59,7 @@ tree_check_locks(struct store_txn *txn, char *ret_why, size_t why_len)
 	check_tokens(&c);
 	check_lives(&c);
 	check_name_lives(&c);
+	check_life_counts(&c);
 	return !c.bad;
 }
 
@@ -206,6 +208,7 @@ check_lives(struct check *c)
 	struct attr a;
 
 	while (tree_life_next(c->txn, ino, &ino, &life)) {
+		c->n_owned += life.session != 0;
 		if (!tree_node_get(c->txn, ino, &a)) {
 			found(c, "a life of %" PRIu64 ", no node", ino);
 			return;
@@ -238,11 +241,28 @@ check_name_lives(struct check *c)
 	    &session)) {
 		memcpy(copy, name.ptr, name.len);
 		name.ptr = copy;
+		c->n_owned++;
 		if (!tree_name_get(c->txn, dir, name, &n) ||
 		    !tree_session_exists(c->txn, session))
 			found(c, "a linked name in %" PRIu64 " is nobody's",
 			    dir);
 	}
+}
+
+static void
+check_life_counts(struct check *c)
+{
+	struct slice key, value;
+	uint64_t session = 0, sum = 0;
+	struct key k;
+
+	while (store_seek(c->txn, schema_prefix(&k, FAMILY_LIFE_COUNT, 1,
+	    session, 0), true, &key, &value) &&
+	    schema_parse(key, FAMILY_LIFE_COUNT, &session, NULL, NULL))
+		sum += tree_life_count(c->txn, session);
+	if (sum != c->n_owned)
+		found(c, "%" PRIu64 " files end with sessions, %" PRIu64
+		    " are counted", c->n_owned, sum);
 }
 
 static void

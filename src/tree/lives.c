@@ -11,6 +11,8 @@
 
 enum { LIFE_LEN = 2 + 3 * 8, NAME_LIFE_LEN = 8 };
 
+static void count(struct store_txn *, uint64_t from, uint64_t to);
+static void count_put(struct store_txn *, uint64_t session, uint64_t n);
 static bool decode(struct slice value, struct tree_life *ret);
 
 bool
@@ -28,9 +30,12 @@ tree_life_put(struct store_txn *txn, uint64_t ino, const struct tree_life *l)
 {
 	uint8_t bytes[LIFE_LEN];
 	struct buf b = schema_value(bytes, sizeof(bytes));
+	struct tree_life old = {0};
 	struct key k;
 
 	assert(l->kind != LIFE_FOREVER);
+	(void)tree_life_get(txn, ino, &old);
+	count(txn, old.session, l->session);
 	buf_u8(&b, (uint8_t)l->kind);
 	buf_u8(&b, l->doomed);
 	buf_u64(&b, l->ttl_ms);
@@ -44,8 +49,12 @@ tree_life_put(struct store_txn *txn, uint64_t ino, const struct tree_life *l)
 void
 tree_life_del(struct store_txn *txn, uint64_t ino)
 {
+	struct tree_life old;
 	struct key k;
 
+	if (!tree_life_get(txn, ino, &old))
+		return;
+	count(txn, old.session, 0);
 	store_del(txn, schema_prefix(&k, FAMILY_LIFE, 1, ino, 0));
 }
 
@@ -74,6 +83,8 @@ tree_name_life_put(struct store_txn *txn, uint64_t dir, struct slice name,
 	struct buf b = schema_value(bytes, sizeof(bytes));
 	struct key k;
 
+	tree_name_life_del(txn, dir, name);
+	count(txn, 0, session);
 	buf_u64(&b, session);
 	store_put(txn, schema_key(&k, FAMILY_NAME_LIFE, dir, 0, name),
 	    buf_slice(&b));
@@ -82,8 +93,15 @@ tree_name_life_put(struct store_txn *txn, uint64_t dir, struct slice name,
 void
 tree_name_life_del(struct store_txn *txn, uint64_t dir, struct slice name)
 {
+	struct slice value;
+	struct reader r;
 	struct key k;
 
+	if (!store_get(txn, schema_key(&k, FAMILY_NAME_LIFE, dir, 0, name),
+	    &value))
+		return;
+	reader_init(&r, value);
+	count(txn, reader_u64(&r), 0);
 	store_del(txn, schema_key(&k, FAMILY_NAME_LIFE, dir, 0, name));
 }
 
@@ -104,6 +122,48 @@ tree_name_life_next(struct store_txn *txn, uint64_t after_dir,
 	reader_init(&r, value);
 	*ret_session = reader_u64(&r);
 	return reader_done(&r);
+}
+
+uint64_t
+tree_life_count(struct store_txn *txn, uint64_t session)
+{
+	struct slice value;
+	struct reader r;
+	struct key k;
+
+	if (!store_get(txn, schema_prefix(&k, FAMILY_LIFE_COUNT, 1, session,
+	    0), &value))
+		return 0;
+	reader_init(&r, value);
+	return reader_u64(&r);
+}
+
+/* One less of a session's, one more of another's; 0 is nobody. */
+static void
+count(struct store_txn *txn, uint64_t from, uint64_t to)
+{
+	if (from == to)
+		return;
+	if (from != 0)
+		count_put(txn, from, tree_life_count(txn, from) - 1);
+	if (to != 0)
+		count_put(txn, to, tree_life_count(txn, to) + 1);
+}
+
+static void
+count_put(struct store_txn *txn, uint64_t session, uint64_t n)
+{
+	uint8_t bytes[8];
+	struct buf b = schema_value(bytes, sizeof(bytes));
+	struct key k;
+
+	buf_u64(&b, n);
+	if (n == 0)
+		store_del(txn, schema_prefix(&k, FAMILY_LIFE_COUNT, 1, session,
+		    0));
+	else
+		store_put(txn, schema_prefix(&k, FAMILY_LIFE_COUNT, 1, session,
+		    0), buf_slice(&b));
 }
 
 static bool

@@ -34,6 +34,7 @@ static const struct layout layouts[] = {
 	[FAMILY_LOCK_STATE] = {true, 0, false},
 	[FAMILY_LIFE] = {true, 1, false},
 	[FAMILY_NAME_LIFE] = {true, 1, true},
+	[FAMILY_LIFE_COUNT] = {true, 1, false},
 };
 
 static struct slice build(struct key *, enum family, unsigned n, uint64_t a,

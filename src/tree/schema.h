@@ -37,6 +37,7 @@ enum family {
 	FAMILY_LOCK_STATE = 0x30, /* () -> struct tree_locks */
 	FAMILY_LIFE = 0x31,	/* (ino) -> struct tree_life */
 	FAMILY_NAME_LIFE = 0x32, /* (dir, name) -> session that linked it */
+	FAMILY_LIFE_COUNT = 0x33, /* (session) -> how many of both are its */
 };
 
 struct key {

@@ -111,6 +111,9 @@ void tree_life_del(struct store_txn *, uint64_t ino);
 bool tree_life_next(struct store_txn *, uint64_t ino, uint64_t *ret_ino,
     struct tree_life *ret);
 
+/* Nodes and names that end with a session. */
+uint64_t tree_life_count(struct store_txn *, uint64_t session);
+
 /* A name that link(2) made in a directory of lifetime `session` ends with that
  * session, whatever becomes of the node; tree_name_put() of another node and
  * tree_name_del() forget it. */

@@ -470,6 +470,29 @@ test_open(void)
 }
 
 static void
+test_bounds(void)
+{
+	char text[16];
+	int err = 0;
+	unsigned n;
+
+	begin();
+	for (n = 0; err == 0 && n < LIMIT_SESSION_NODES + 2; n++) {
+		(void)snprintf(text, sizeof(text), "%u", n);
+		err = name(COMMAND_symlink, A, LOCKS, text, 0);
+	}
+	is_int(err, -EDQUOT, "a session owns so many files and no more");
+	is_int((int)n, LIMIT_SESSION_NODES + 1, "to the file");
+	is_int(name(COMMAND_symlink, B, LOCKS, "b", 0), 0, "others have room");
+	is_int(name(COMMAND_symlink, A, CONFIG, "a", 0), 0,
+	    "what lives for ever isn't meant");
+	assert(session_expire(A) == 0);
+	is_int((int)count(CHANGE_UNLINK), LIMIT_SESSION_NODES,
+	    "all end in one command");
+	end();
+}
+
+static void
 test_guard(void)
 {
 	uint64_t l, dir, f, token, newer, before;
@@ -526,5 +549,6 @@ main(void)
 	test_link();
 	test_open();
 	test_guard();
+	test_bounds();
 	return done_testing();
 }
