@@ -282,44 +282,57 @@ dead(const struct handle *h)
 	    h->node->alias == 0;
 }
 
-/* Equal bytes written to a ttl file say that its writer lives, no more. */
+/*
+ * Equal bytes written to a ttl file say that its writer lives, no more: soft
+ * state (CONTRACT T6).  Equal to what is committed now, not to what this host
+ * happens to show: the leader is asked first.
+ */
 static bool
-refreshes(struct mount *m, struct handle *h, int *ret_err)
+may_refresh(struct mount *m, const struct pending *p)
 {
-	uint64_t ino = node_of(m, h->ino);
-	struct slice draft = buf_slice(&h->draft);
+	const struct command *c = &p->ereq.command;
 	struct store_txn *t;
 	bool equal;
 
-	if (!h->whole || h->node->unborn || h->has_read || h->expects ||
-	    h->keep_times)
+	if (c->kind != COMMAND_write ||
+	    (c->flags & (WRITE_EXPECT | WRITE_KEEP_MTIME)) != 0 ||
+	    !life_is(m, c->node, LIFE_TTL))
 		return false;
 	t = mount_view(m);
-	equal = slice_eq(tree_content(t, ino), draft);
+	equal = slice_eq(tree_content(t, c->node), c->data);
 	store_abort(t);
-	if (!equal || !life_refresh(m, ino, ret_err))
-		return false;
-	h->whole = h->derived = false;
-	m->drafts_bytes -= h->draft.len;
-	buf_reset(&h->draft);
-	return true;
+	return equal;
+}
+
+static void
+on_current(struct engine_barrier *barrier, int err)
+{
+	struct pending *p = (struct pending *)((char *)barrier -
+	    offsetof(struct pending, barrier));
+	struct mount *m = p->mount;
+	struct outcome outcome = {0};
+	struct store_txn *t;
+
+	if (err != 0 || !may_refresh(m, p)) {
+		pending_submit(p, &p->handle->cred);
+		return;
+	}
+	life_refresh(m, p->ereq.command.node, &outcome.err);
+	t = mount_view(m);
+	tree_node_get(t, p->ereq.command.node, &outcome.attr);
+	store_abort(t);
+	finish(p, &outcome);
 }
 
 static void
 start(struct mount *m, struct handle *h)
 {
 	struct pending *p;
-	int err;
 
 	assert(h->commit == NULL);
 	if (dead(h) || (h->node->unborn && h->node->displaced &&
 	    h->node->birth == NULL)) {
 		answer(m, h, 0);
-		return;
-	}
-	if (refreshes(m, h, &err)) {
-		handle_set_dirty(m, h, false);
-		answer(m, h, err);
 		return;
 	}
 	p = pending_new(m, NULL, COMMAND_write, finish);
@@ -332,7 +345,10 @@ start(struct mount *m, struct handle *h)
 	else
 		fill_write(m, p, h);
 	take_draft(m, p, h);
-	pending_submit(p, &h->cred);
+	p->barrier.done = on_current;
+	if (!may_refresh(m, p) ||
+	    engine_barrier(m->conf.engine, &p->barrier) != 0)
+		pending_submit(p, &h->cred);
 }
 
 static void
@@ -361,9 +377,11 @@ fill_birth(struct mount *m, struct pending *p, struct handle *h)
 	c->kind = COMMAND_birth;
 	c->dir = p->parent = birth->dir;
 	pending_name(p, birth->name, NULL);
-	/* A displaced node's number stays dead in this kernel. */
-	c->ino = node->displaced ? session_new_ino(m->conf.session)
-				 : node->ino;
+	/* A displaced node's number stays dead in this kernel, and one of an
+	 * ended session is refused by the machine. */
+	c->ino = node->ino;
+	if (node->displaced || !session_owns(m->conf.session, c->ino))
+		c->ino = session_new_ino(m->conf.session);
 	c->mode = node->attr.mode;
 	c->uid = node->attr.uid;
 	c->gid = node->attr.gid;

@@ -112,6 +112,7 @@ struct pending {
 	uint64_t draft_generation;
 	uint64_t started_ns;
 	bool counted_dirty;
+	struct engine_barrier barrier; /* of a rewrite that may be a refresh */
 	bool gives_up;	      /* a signal ends it, even if it was proposed */
 	struct unlock *unlock;
 	struct pending *prev, *next;

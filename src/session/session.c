@@ -234,6 +234,12 @@ session_new_ino(struct session *s)
 }
 
 bool
+session_owns(const struct session *s, uint64_t ino)
+{
+	return s->ready && ino > s->range && ino <= s->range + s->n_inos;
+}
+
+bool
 session_ready(const struct session *s)
 {
 	return s->ready;

@@ -53,6 +53,8 @@ void session_abandon(struct session *, struct engine_req *);
 /* A number no node ever had; 0 while there is no session yet. */
 uint64_t session_new_ino(struct session *);
 bool session_ready(const struct session *);
+/* Is it one of the numbers handed out in the present session? */
+bool session_owns(const struct session *, uint64_t ino);
 uint64_t session_id(const struct session *); /* 0: none */
 
 /*
