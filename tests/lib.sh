@@ -167,6 +167,21 @@ metric() {
 	    awk -v name="$2" '$1 == name { print $2 }'
 }
 
+# run_actors FILE [TEST...]: a program of tests/scenario/ whose lines are results
+run_actors() {
+	local status text over=1
+	while IFS=$'\t' read -r status text; do
+		case $status in
+		[01]) result "$status" "$text" ;;
+		done) over=0 ;;
+		*) diag "$text" ;;
+		esac
+	done < <(PYTHONDONTWRITEBYTECODE=1 \
+	    python3 "$GOV_SRC/tests/scenario/$1" "$(host 1)" "$(host 2)" \
+	    "$(host 3)" "$tmp" "${@:2}" {tap_out}>&- {tap_err}>&-)
+	[ "$over" = 0 ] || result 1 "$1 came to its end"
+}
+
 # same I J...: these hosts have applied the same tree, and it is sound
 same() {
 	local i d first=
