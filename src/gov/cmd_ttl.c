@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "gov/gov.h"
 
@@ -25,12 +26,18 @@ const struct cmd cmd_ttl = {
 static int
 ttl_run(const struct gov_args *args)
 {
-	const char *path = args->argv[0];
+	const char *path = args->argv[0], *ttl = args->argv[1];
 	char value[280];
 	ssize_t n;
 
+	/* Said the other way round: no file has that name. */
+	if (args->argc == 2 && access(path, F_OK) != 0 &&
+	    access(ttl, F_OK) == 0) {
+		path = args->argv[1];
+		ttl = args->argv[0];
+	}
 	if (args->argc == 2) {
-		snprintf(value, sizeof value, "ttl=%s", args->argv[1]);
+		snprintf(value, sizeof value, "ttl=%s", ttl);
 		if (setxattr(path, "gov.lifetime", value, strlen(value), 0) !=
 			0)
 			return gov_fail_errno(path, -errno);
