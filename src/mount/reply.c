@@ -47,17 +47,14 @@ reply_attr_timeout(struct mount *m, uint64_t ino)
 {
 	struct knode *node = kview_find(m->kview, ino);
 
+	if (node != NULL && node->n_lookup > 0 && !node->reached)
+		return 0;
+	if (node != NULL && (node->n_dirty > 0 || node->unborn ||
+	    node->wait_rev > replay_cursor(m->replay)))
+		return 0;
 	/* Refreshes of a ttl file reach us beside the log, within 1 s. */
-	if (life_is(m, ino, LIFE_TTL))
-		return TTL_ATTR_TIMEOUT;
-	if (node == NULL)
-		return FOR_EVER;
-	if (node->n_lookup > 0 && !node->reached)
-		return 0;
-	if (node->n_dirty > 0 || node->unborn ||
-	    node->wait_rev > replay_cursor(m->replay))
-		return 0;
-	return FOR_EVER;
+	return life_is(m, node_of(m, ino), LIFE_TTL) ? TTL_ATTR_TIMEOUT
+						     : FOR_EVER;
 }
 
 /* A refreshed file's time is soft state, outside the tree. */
@@ -65,7 +62,8 @@ static struct attr
 shown(struct mount *m, const struct attr *attr)
 {
 	struct attr a = *attr;
-	uint64_t at = engine_refreshed_ns(m->conf.engine, attr->ino);
+	uint64_t at = engine_refreshed_ns(m->conf.engine,
+	    node_of(m, attr->ino));
 
 	if (at > a.mtime_ns)
 		a.mtime_ns = at;
