@@ -28,19 +28,21 @@ struct life {
 	struct knode *node;    /* pinned by n_handles while we have it */
 	enum life_kind kind;
 	bool explicit_kind;    /* by setxattr, not by its directory */
-	bool over;	       /* its holder is gone: reap until answered */
 	bool polling;
 	int pidfd;	       /* of `process`; -1 */
 	uv_poll_t poll;
-	/* What brings it back. */
+	/* What brings it back: as it was committed last. */
 	uint64_t dir;
 	char name[LIMIT_NAME + 1];
+	struct attr attr;
+	struct buf content;
 	struct life *prev, *next;
 };
 
 static void end(struct life *);
 static void forget(struct life *);
 static void on_pidfd(uv_poll_t *, int status, int events);
+static void look(struct life *);
 static void bring_back(struct life *);
 static void returned(struct pending *, const struct outcome *);
 
@@ -96,12 +98,26 @@ holder_of(struct knode *node, pid_t process)
 	struct handle *h, *any = NULL;
 
 	DL_FOREACH (node->handles, h) {
+		if (h->released)
+			continue;
 		if (h->creator)
 			return h;
 		if (h->writes && (any == NULL || h->opener == process))
 			any = h;
 	}
 	return any;
+}
+
+/* setfattr(1) speaks for the process that made the file, while we know it. */
+static pid_t
+process_of(const struct knode *node, pid_t process)
+{
+	struct handle *h;
+
+	DL_FOREACH (node->handles, h)
+		if (h->creator && !h->released)
+			return h->opener;
+	return process;
 }
 
 /*
@@ -127,8 +143,10 @@ life_begin(struct mount *m, uint64_t ino, pid_t process, bool explicit_kind)
 	l->node = node;
 	l->explicit_kind = explicit_kind;
 	l->pidfd = -1;
+	buf_init(&l->content, LIMIT_FILE_MAX);
 	node->n_handles++;
 	DL_APPEND(m->lives, l);
+	look(l);
 	t = mount_view(m);
 	kview_name_of(m->kview, t, ino, &l->dir, l->name);
 	store_abort(t);
@@ -138,7 +156,8 @@ life_begin(struct mount *m, uint64_t ino, pid_t process, bool explicit_kind)
 			end(l); /* nobody has it open */
 		return;
 	}
-	l->pidfd = (int)syscall(SYS_pidfd_open, process, 0);
+	l->pidfd = (int)syscall(SYS_pidfd_open,
+	    process_of(node, process), 0);
 	if (l->pidfd < 0) {
 		end(l); /* gone already */
 		return;
@@ -182,6 +201,7 @@ on_poll_closed(uv_handle_t *handle)
 	struct life *l = handle->data;
 
 	close(l->pidfd);
+	buf_fini(&l->content);
 	free(l);
 }
 
@@ -198,10 +218,83 @@ forget(struct life *l)
 		node->version = NULL;
 	}
 	kview_release(m->kview, node);
-	if (l->polling)
+	if (l->polling) {
 		uv_close((uv_handle_t *)&l->poll, on_poll_closed);
-	else
-		free(l);
+		return;
+	}
+	buf_fini(&l->content);
+	free(l);
+}
+
+/* What it is in the committed tree, from which its end will take it. */
+static void
+look(struct life *l)
+{
+	struct mount *m = l->mount;
+	uint64_t ino = node_of(m, l->node->ino), rev = l->attr.rev;
+	struct store_txn *t = mount_view(m);
+	struct slice content;
+	struct attr attr;
+
+	if (tree_node_get(t, ino, &attr)) {
+		l->attr = attr;
+		if (attr.rev != rev) {
+			content = tree_content(t, ino);
+			buf_reset(&l->content);
+			buf_raw(&l->content, content.ptr, content.len);
+		}
+	}
+	store_abort(t);
+}
+
+/* Other than by the end of a session, a file goes for good; it may also get
+ * another lifetime, or name. */
+static void
+follow(struct life *l, const struct change *c, bool session_ends)
+{
+	uint64_t ino = node_of(l->mount, l->node->ino);
+	const struct attr *now = c->node == ino ? &c->attr : &c->attr2;
+
+	if (now->nlink == 0) {
+		if (!session_ends)
+			forget(l);
+		return;
+	}
+	if (c->kind == CHANGE_ATTR && !life_is(l->mount, ino, l->kind)) {
+		forget(l);
+		return;
+	}
+	if ((c->kind == CHANGE_RENAME || c->kind == CHANGE_EXCHANGE) &&
+	    c->node == ino) {
+		l->dir = c->dir2;
+		memcpy(l->name, c->name2, sizeof l->name);
+	} else if (c->kind == CHANGE_EXCHANGE) {
+		l->dir = c->dir;
+		memcpy(l->name, c->name, sizeof l->name);
+	}
+	look(l);
+}
+
+void
+life_applied(struct mount *m, const struct engine_applied *a)
+{
+	bool session_ends = a->command->kind == COMMAND_session_expire ||
+	    a->command->kind == COMMAND_session_open ||
+	    a->command->kind == COMMAND_session_close;
+	const struct change *c;
+	struct life *l, *next;
+	uint64_t ino;
+
+	for (unsigned i = 0; i < a->outcome->n_changes; i++) {
+		c = &a->outcome->changes[i];
+		if (c->kind >= CHANGE_GRANT)
+			continue;
+		DL_FOREACH_SAFE (m->lives, l, next) {
+			ino = node_of(m, l->node->ino);
+			if (c->node == ino || c->node2 == ino)
+				follow(l, c, session_ends);
+		}
+	}
 }
 
 /* A new session: what the old one took with it, and still has its holder. */
@@ -226,23 +319,31 @@ static void
 bring_back(struct life *l)
 {
 	struct mount *m = l->mount;
-	struct knode *node = l->node;
-	struct pending *p = pending_new(m, NULL, COMMAND_birth, returned);
-	struct command *c = &p->ereq.command;
-	struct version *v = node->version;
-	struct credentials cred = {.uid = node->attr.uid,
-	    .gid = node->attr.gid};
+	struct pending *p;
+	struct command *c;
+	struct credentials cred = {.uid = l->attr.uid, .gid = l->attr.gid};
+	struct store_txn *t = mount_view(m);
+	struct tree_name taken;
+	bool free_name = !tree_name_get(t, l->dir, slice_str(l->name), &taken);
 
+	store_abort(t);
+	if (!free_name) {
+		log_warn("mount: %s: not made again: the name is another's",
+		    l->name);
+		forget(l);
+		return;
+	}
+	p = pending_new(m, NULL, COMMAND_birth, returned);
+	c = &p->ereq.command;
 	p->parent = c->dir = l->dir;
-	p->ino = node->ino;
+	p->ino = l->node->ino;
 	pending_name(p, l->name, NULL);
 	c->ino = session_new_ino(m->conf.session);
-	c->mode = node->attr.mode;
+	c->mode = l->attr.mode;
 	c->flags = BIRTH_OWNER;
-	c->uid = node->attr.uid;
-	c->gid = node->attr.gid;
-	if (v != NULL)
-		buf_raw(&p->data, v->bytes, v->size);
+	c->uid = l->attr.uid;
+	c->gid = l->attr.gid;
+	buf_raw(&p->data, l->content.ptr, l->content.len);
 	c->data = buf_slice(&p->data);
 	log_info("mount: %s: made again under the new session", l->name);
 	pending_submit(p, &cred);
@@ -265,8 +366,11 @@ returned(struct pending *p, const struct outcome *outcome)
 		node->alias = outcome->ino;
 		if (l->explicit_kind)
 			set_kind(m, outcome->ino, l->kind, &cred);
+		look(l);
 	} else if (outcome->err == 0) {
-		lock_reap(m, outcome->ino); /* its holder went meanwhile */
+		/* Its holder went meanwhile, and so does it. */
+		set_kind(m, outcome->ino, LIFE_OPEN, &cred);
+		lock_reap(m, outcome->ino);
 	} else {
 		log_warn("mount: %s: not made again: %s", p->name,
 		    strerror(-outcome->err));

@@ -337,6 +337,7 @@ bool life_held(struct mount *, const struct handle *);
 void life_begin(struct mount *, uint64_t ino, pid_t process,
     bool explicit_kind);
 void life_released(struct mount *, struct handle *);
+void life_applied(struct mount *, const struct engine_applied *);
 void life_session_ready(struct mount *);
 /* True: it is a ttl file, and *ret_err is what its refresh came to. */
 bool life_refresh(struct mount *, uint64_t ino, int *ret_err);
