@@ -175,3 +175,5 @@ check_PROGRAMS += tests/unit/lifemodel.t
 tests_unit_lifemodel_t_SOURCES = tests/unit/lifemodel.c tests/random.h \
 	tests/model/mirror.c tests/model/mirror.h
 tests_unit_lifemodel_t_LDADD = $(COMMON_LIBS)
+check_SCRIPTS += tests/scenario/lifetimes.t
+EXTRA_DIST += tests/scenario/lifetimes.py

@@ -1,0 +1,368 @@
+#!/usr/bin/env bash
+# T1-T8, L4: files that live as long as what they stand for, over three hosts,
+# and the stories U13 and U14.
+. "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
+need_mounts
+need setfattr getfattr inotifywait python3
+SESSION_TTL=2000
+export CLUSTER_CONF="session_ttl_ms = $SESSION_TTL"
+cluster_up 3
+A=$(host 1) B=$(host 2) C=$(host 3)
+
+life() { getfattr --only-values -n gov.lifetime "$1" 2>/dev/null; }
+xattr() { getfattr --only-values -n "gov.$2" "$1" 2>/dev/null; }
+gone() { [ ! -e "$1" ] && [ ! -L "$1" ]; }
+there() { [ -e "$1" ] || [ -L "$1" ]; }
+gone_everywhere() { gone "$A/$1" && gone "$B/$1" && gone "$C/$1"; }
+shows() { [ "$(cat "$1")" = "$2" ]; }
+# applied I: how many commands host I has applied
+applied() { metric "$1" govfs_commands_applied; }
+at_rest() { # nothing is under way: two looks alike
+	local before
+	before=$(rev 1) && sleep 0.3 && [ "$(rev 1)" = "$before" ] &&
+	    same 1 2 3
+}
+watch() { # I DIRECTORY: its events go to $tmp/events.I
+	inotifywait -m --format '%e %f' "$(host "$1")/$2" > "$tmp/events.$1" \
+	    2> "$tmp/watching.$1" &
+	watchers="$watchers $!"
+	wait_for 5 grep -q established "$tmp/watching.$1"
+}
+unwatch() {
+	# shellcheck disable=SC2086
+	kill $watchers
+	watchers=
+}
+watchers=
+# counted I EVENT [NAME]: how often
+counted() { grep -c "^$2 ${3:-}" "$tmp/events.$1"; }
+# soon MS COMMAND...: it is true within that time
+soon() {
+	local begun took
+	begun=$(now_ms)
+	wait_for 5 "${@:2}" || return 1
+	took=$(since "$begun")
+	[ "$took" -le "$1" ] || diag "$took ms: ${*:2}"
+	[ "$took" -le "$1" ]
+}
+# since MS: milliseconds since that moment
+since() { echo $(($(now_ms) - $1)); }
+
+# ---- T1, and what a new tree says ----
+echo x > "$A/config/f"
+is "$(life "$A/config/f")" forever "T1: files live for ever by default"
+is "$(life "$A/status")" ttl=10s "T2: status/ gives ttl=10s"
+mkdir "$A/status/t2" "$A/status/t6" "$A/status/app"
+is "$(life "$A/status/t2")" ttl=10s "T2: ... which directories inherit"
+is "$(gov ttl "$A/status/t2" 2s)" ttl=2s "T2: gov ttl sets it"
+is "$(gov ttl "$A/status/t2")" ttl=2s "T2: ... and shows it"
+nok "T2: gov ttl refuses nonsense" gov ttl "$A/status/t2" soon 2>/dev/null
+gov ttl "$A/status/t6" 5s > /dev/null
+wait_for 2 at_rest
+
+# ---- T2: expiry, measured ----
+for i in 1 2 3; do watch $i status/t2; done
+run_actors lifetimes.py expiry 20 2
+all_deleted() { [ "$(counted "$1" DELETE)" -ge 20 ]; }
+for i in 1 2 3; do
+	wait_for 2 all_deleted $i
+	is "$(counted $i DELETE)" 20 "T2: one DELETE per file on host $i"
+	is "$(counted $i CREATE)" 20 "T2: one CREATE per file on host $i"
+done
+is "$(counted 2 MODIFY) $(counted 2 ATTRIB) $(counted 3 MODIFY) $(
+    counted 3 ATTRIB)" "$(counted 3 MODIFY) 0 $(counted 3 MODIFY) 0" \
+    "T6: the other hosts are told of no refresh"
+unwatch
+
+# ---- T6: a refresh costs nothing ----
+echo same > "$A/status/t6/g"
+wait_for 2 shows "$B/status/t6/g" same
+is "$(life "$B/status/t6/g")" ttl=5s "T2: files inherit the ttl"
+watch 2 status/t6
+wait_for 2 at_rest
+before="$(rev 1) $(applied 1) $(applied 2) $(applied 3)"
+for _ in 1 2 3; do
+	touch "$A/status/t6/g"
+	touch -d '2020-01-01' "$C/status/t6/g"
+	echo same > "$A/status/t6/g"
+	echo same > "$C/status/t6/g"
+	sleep 0.1
+done
+sleep 0.5
+is "$(rev 1) $(applied 1) $(applied 2) $(applied 3)" "$before" \
+    "T6: touch, utimens and equal rewrites: no revision, no log entry"
+is "$(grep -vE '^(OPEN|ACCESS|CLOSE_NOWRITE)' "$tmp/events.2")" "" \
+    "T6: ... and no event on a host that doesn't write"
+was=$(rev 1)
+echo other > "$A/status/t6/g"
+is "$(rev 1)" $((was + 1)) "T2: a changed rewrite is one revision"
+ok "T2: ... which the others see" wait_for 2 shows "$C/status/t6/g" other
+unwatch
+run_actors lifetimes.py fresh 5
+
+# ---- T4: as long as it is open ----
+mkdir "$A/status/t4"
+setfattr -n gov.lifetime -v open "$A/status/t4"
+wait_for 2 test "$(life "$B/status/t4")" = open
+exec 7> "$A/status/t4/empty"
+ok "T4: in an \`open' directory a file is there as soon as it is opened" \
+    soon 500 test -e "$B/status/t4/empty"
+exec 7>&-
+ok "T4: ... and goes when it is closed" wait_for 1 gone "$B/status/t4/empty"
+
+holder() { # FILE: a shell that has it open, and a child that has it too
+	bash -c 'exec 8> "$1"
+		setfattr -n gov.lifetime -v open /proc/self/fd/8
+		echo content >&8
+		sleep 100 & echo $! > "$2"; wait' - "$1" "$tmp/child" \
+		{tap_out}>&- {tap_err}>&- &
+	holder=$!
+	disown
+}
+rm -f "$tmp/child"
+holder "$A/config/held"
+wait_for 5 test -s "$tmp/child"
+ok "T4: the others see it with its content" \
+    wait_for 2 shows "$B/config/held" content
+is "$(life "$B/config/held")" open "T4: ... and its lifetime"
+is "$(xattr "$B/config/held" owner)" h1 "T4: gov.owner tells the host"
+nok "T4: another host may not write it" \
+    cp "$B/config/f" "$B/config/held" 2> "$tmp/err"
+like "$(cat "$tmp/err")" "*not permitted*" "T4: ... EPERM"
+nok "T4: ... nor rename over it" \
+    python3 -c 'import os, sys; os.rename(*sys.argv[1:])' \
+    "$B/config/f" "$B/config/held" 2>/dev/null
+kill -9 $holder
+sleep 0.6
+ok "T4: it lives while a child has the descriptor" there "$B/config/held"
+at=$(now_ms)
+kill -9 "$(cat "$tmp/child")"
+ok "T4: gone after kill -9 of the last holder" \
+    wait_for 2 gone "$B/config/held"
+took=$(since "$at")
+diag "kill -9 to its removal elsewhere: $took ms"
+ok "T4: ... within 0.5 s" test "$took" -lt 500
+python3 - "$A/config/dup" "$tmp/go" <<'PY' &
+import os, sys, time
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+os.setxattr(fd, 'gov.lifetime', b'open')
+os.dup(fd)
+os.close(fd)
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.02)
+PY
+wait_for 2 there "$B/config/dup"
+sleep 0.4
+ok "T4: ... while a dup of the descriptor is open" there "$B/config/dup"
+: > "$tmp/go"
+ok "T4: ... and not longer" wait_for 1 gone "$B/config/dup"
+wait
+
+# ---- T5: as long as the process ----
+process() { # FILE: a process that has closed it again
+	python3 -c 'import os, sys, time
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+os.setxattr(fd, "gov.lifetime", b"process")
+os.write(fd, b"here\n")
+os.close(fd)
+time.sleep(100)' "$1" {tap_out}>&- {tap_err}>&- &
+	process=$!
+	disown
+}
+for signal in KILL TERM SEGV; do
+	process "$A/config/proc"
+	ok "T5: the others see it" wait_for 2 shows "$B/config/proc" here
+	sleep 0.3
+	ok "T5: it stays when the descriptor is closed" there "$B/config/proc"
+	kill -$signal $process
+	ok "T5: it goes with the process (SIG$signal)" \
+	    soon 500 gone "$B/config/proc"
+done
+bash -c 'exec 8> "$1"
+	setfattr -n gov.lifetime -v process /proc/self/fd/8
+	exec 8>&-
+	sleep 0.8' - "$A/config/sh" {tap_out}>&- &
+wait_for 2 there "$B/config/sh"
+sleep 0.3
+ok "T5: setfattr speaks for the process that made the file" \
+    there "$B/config/sh"
+wait
+ok "T5: ... and it goes with that" wait_for 1 gone "$B/config/sh"
+
+# ---- T3, L4: with the host's session ----
+leader=$(cluster leader)
+victim=$((leader % 3 + 1)) other=$(((leader + 1) % 3 + 1))
+V=$(host $victim) O=$(host $other)
+mkdir "$V/locks/dir"
+echo data > "$V/config/target"
+python3 -c 'import os, sys; os.open(sys.argv[1], os.O_CREAT | os.O_EXCL)' \
+    "$V/locks/excl"
+ln "$V/config/target" "$V/locks/link"
+ln -s nowhere "$V/locks/symlink"
+: > "$V/locks/plain"
+mkdir "$V/locks/full" && echo x > "$V/locks/full/f"
+is "$(life "$V/locks/excl") $(life "$V/locks/dir") $(life "$V/locks/plain")" \
+    "session session forever" "T3: what is a lock has lifetime session"
+is "$(xattr "$V/locks/excl" owner)" "h$victim" "T3: gov.owner tells the host"
+wait_for 2 there "$O/locks/full/f"
+cluster kill $victim
+at=$(now_ms)
+all_there() {
+	there "$O/locks/dir" && there "$O/locks/excl" &&
+	    there "$O/locks/link" && there "$O/locks/symlink"
+}
+all_gone() {
+	gone "$O/locks/dir" && gone "$O/locks/excl" &&
+	    gone "$O/locks/link" && gone "$O/locks/symlink"
+}
+while all_there && [ "$(since "$at")" -lt 8000 ]; do sleep 0.02; done
+took=$(since "$at")
+ok "T3 L4: they go when the dead host's session has expired" \
+    wait_for 1 all_gone
+diag "session ttl $SESSION_TTL ms: the first went $took ms after the kill"
+# The last renewal was up to a third of the ttl before the kill.
+ok "T3 L4: not before" test "$took" -ge $((SESSION_TTL * 2 / 3))
+ok "T3 L4: ... and soon after" test "$took" -le $((SESSION_TTL + 1500))
+ok "T3: plain files stay" there "$O/locks/plain"
+ok "T3: what a link pointed to stays" shows "$O/config/target" data
+ok "T3: a directory stays while there is something in it" \
+    there "$O/locks/full/f"
+rm "$O/locks/full/f"
+ok "T3: ... and goes with the last of it" wait_for 1 gone "$O/locks/full"
+cluster start $victim
+cluster ready
+
+# ---- T8: cut off, and back ----
+cut() { # I: nothing comes through any more
+	fault "$1" net_drop_in -1 && fault "$1" net_drop_out -1
+}
+heal() { fault "$1" net_drop_in 0 && fault "$1" net_drop_out 0; }
+leader=$(cluster leader)
+victim=$((leader % 3 + 1)) other=$(((leader + 1) % 3 + 1))
+V=$(host $victim) O=$(host $other)
+rm -f "$tmp/child"
+mkdir -p "$V/status/proxy"
+holder "$V/status/proxy/one"
+wait_for 5 test -s "$tmp/child"
+process "$V/config/proc"
+exec 7> "$V/status/t4/seven" 6> "$V/status/t4/six" 5> "$V/status/t4/five"
+echo seven >&7
+echo six >&6
+rm "$V/status/t4/six"
+echo five >&5
+mv "$V/status/t4/five" "$V/status/t4/moved"
+exec 4> "$V/status/t4/four"
+touch "$V/status/t6/mine"
+wait_for 2 shows "$O/status/proxy/one" content
+wait_for 2 shows "$O/config/proc" here
+wait_for 2 shows "$O/status/t4/seven" seven
+wait_for 2 shows "$O/status/t4/moved" five
+cut $victim
+ok "T8: cut off, its files vanish elsewhere" \
+    wait_for 8 gone "$O/status/proxy/one"
+ok "T8: ... all of them" wait_for 1 gone "$O/config/proc"
+refused() { ! touch "$V/status/t6/mine" 2> "$tmp/err"; }
+ok "T6: once the session is lost, a refresh is refused" wait_for 4 refused
+like "$(cat "$tmp/err")" "*Read-only file system*" "T6: ... EROFS"
+ln "$O/config/target" "$O/status/t4/four"
+heal $victim
+ok "T8: an open file comes back by itself, with its content" \
+    wait_for 10 shows "$O/status/proxy/one" content
+is "$(life "$O/status/proxy/one") $(xattr "$O/status/proxy/one" owner)" \
+    "open h$victim" "T8: ... its lifetime and its owner"
+ok "T8: so does one of a process" wait_for 2 shows "$O/config/proc" here
+ok "T8: ... and one of an \`open' directory" \
+    wait_for 2 shows "$O/status/t4/seven" seven
+ok "T8: the host itself sees it" wait_for 2 shows "$V/status/t4/seven" seven
+ok "T8: ... one that was renamed meanwhile, by its new name" \
+    wait_for 2 shows "$O/status/t4/moved" five
+nok "T8: ... and not by the old one" there "$O/status/t4/five"
+nok "T8: ... but none that had been removed" there "$O/status/t4/six"
+ok "T8: ... and none whose name is another's now" \
+    shows "$O/status/t4/four" data
+echo eight >&7
+ok "T8: what is written through the descriptor goes there" \
+    wait_for 2 grep -q eight "$O/status/t4/seven"
+exec 7>&- 6>&- 5>&- 4>&-
+ok "T4: a file that came back goes when it is closed" \
+    wait_for 1 gone "$O/status/t4/seven"
+kill -9 $process
+ok "T5: ... or its process dies" wait_for 1 gone "$O/config/proc"
+kill -9 $holder "$(cat "$tmp/child")"
+ok "T4: ... or its last holder" wait_for 1 gone "$O/status/proxy/one"
+
+# ---- T7: a change of leader, a stalled leader ----
+cluster ready
+mkdir "$O/status/t7"
+gov ttl "$O/status/t7" 1500ms > /dev/null
+leader=$(cluster leader)
+other=$((leader % 3 + 1))
+echo x > "$(host $other)/status/t7/f"
+wait_for 2 there "$A/status/t7/f" && wait_for 2 there "$C/status/t7/f"
+(
+	sleep 0.5
+	kill -STOP "$(cluster pid "$leader")"
+	sleep 4.5
+	kill -CONT "$(cluster pid "$leader")"
+) {tap_out}>&- {tap_err}>&- &
+diag "host $leader is stopped for three ttls"
+run_actors lifetimes.py present $other /status/t7/f 8 "$leader"
+wait
+cluster ready
+leader=$(cluster leader)
+other=$((leader % 3 + 1))
+echo y > "$(host $other)/status/t7/f"
+(
+	sleep 0.5
+	cluster kill "$leader"
+) {tap_out}>&- {tap_err}>&- &
+diag "host $leader is killed"
+run_actors lifetimes.py present $other /status/t7/f 5 "$leader"
+wait
+cluster start "$leader"
+cluster ready
+ok "T7: unrefreshed, it goes" wait_for 5 gone_everywhere status/t7/f
+
+# ---- U13: heartbeat by touch ----
+ok "U13: gov ttl 3s DIRECTORY" gov ttl 3s "$A/status/app" > /dev/null
+for i in 1 2 3; do watch $i status/app; done
+while :; do touch "$A/status/app/web-1"; sleep 1; done &
+toucher=$!
+wait_for 2 there "$B/status/app/web-1"
+before=$(cat "$B/.gov/version")
+sleep 4
+is "$(cat "$B/.gov/version")" "$before" "U13 T6: touches make no revision"
+kill $toucher
+wait $toucher 2>/dev/null
+last=$(now_ms)
+ok "U13: it goes when the touches end" \
+    wait_for 6 gone_everywhere status/app/web-1
+took=$(since "$last")
+diag "$took ms after the last touch at the latest"
+# The loop was ended up to a second after its last touch.
+ok "U13 T2: 3 to 4.5 s after the last touch" \
+    test "$took" -ge 1900 -a "$took" -le 4700
+sleep 0.3
+for i in 1 2 3; do
+	is "$(counted $i CREATE) $(counted $i DELETE)" "1 1" \
+	    "U13: one CREATE and one DELETE on host $i"
+done
+unwatch
+
+# ---- U14: presence by an open descriptor ----
+listed() { [ "$(find "$B/status/proxy" -type f | wc -l)" = "$1" ]; }
+bash -c 'exec 8> "$1/status/proxy/$(cat /proc/sys/kernel/random/uuid)"
+	setfattr -n gov.lifetime -v open /proc/self/fd/8
+	echo "{\"port\":3307}" >&8
+	while :; do read -rt 100 <> <(:); done' - "$A" {tap_out}>&- {tap_err}>&- &
+presence=$!
+disown
+ok "U14: the others see who is present" wait_for 2 listed 1
+at=$(now_ms)
+kill -9 $presence
+ok "U14: ... and who is not" wait_for 2 listed 0
+took=$(since "$at")
+diag "$took ms after kill -9"
+ok "U14 T4: within 0.2 s" test "$took" -lt 200
+ok "F7: the hosts agree at the end" wait_for 5 same 1 2 3
+done_testing
