@@ -57,6 +57,7 @@ struct engine_req {
 	struct command command; /* stamp.session/seq/done_below: session's work */
 	/* outcome is borrowed.  err -ETIMEDOUT: unknown (CONTRACT O5). */
 	void (*done)(struct engine_req *, const struct outcome *);
+	uint64_t only_session;	/* not 0: -EIO in any other (session) */
 	void *engine_data;	/* the backend's */
 	void *session_data;	/* the session's, while it is under way */
 	uint64_t submitted_ns;	/* the backend's */

@@ -173,7 +173,7 @@ commit_released(struct mount *m, struct handle *h)
 	h->released = true;
 	if (h->commit != NULL)
 		return; /* freed when it ends */
-	if (needed(h) && !h->refused && !h->stale) {
+	if (needed(h) && !h->refused && !h->stale && !lock_lost(m, h)) {
 		log_debug("mount: inode %llu: committed at its release",
 		    (unsigned long long)h->ino);
 		start(m, h);
@@ -345,6 +345,8 @@ start(struct mount *m, struct handle *h)
 	else
 		fill_write(m, p, h);
 	take_draft(m, p, h);
+	/* Written under a lock, it is void when the lock is lost. */
+	p->ereq.only_session = h->lock_session;
 	p->barrier.done = on_current;
 	if (!may_refresh(m, p) ||
 	    engine_barrier(m->conf.engine, &p->barrier) != 0)

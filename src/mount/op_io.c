@@ -291,6 +291,8 @@ op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 
 	if (h == NULL || !h->writes)
 		err = -EBADF;
+	else if (lock_lost(m, h))
+		err = -EIO;
 	else if (!mount_writable(m))
 		err = -EROFS;
 	else if (mode != 0)

@@ -55,9 +55,8 @@ struct unlock {
 static void lock(struct mount *, fuse_req_t, struct handle *, uint32_t flags,
     const struct lock_spec *);
 static void locked(struct pending *, const struct outcome *);
-static void granted(struct mount *, fuse_req_t, struct handle *,
-    uint64_t node, bool is_flock, uint64_t seq);
-static void note_held(struct mount *, struct handle *, bool is_flock);
+static void granted(struct lock_wait *);
+static void note_held(struct lock_wait *);
 static void unlock_reply(struct pending *, const struct outcome *);
 static struct unlock *unlock_new(struct mount *, enum command_kind,
     uint64_t node, uint32_t flags, const struct lock_spec *);
@@ -238,6 +237,7 @@ lock(struct mount *m, fuse_req_t req, struct handle *h, uint32_t flags,
 	p->ereq.command.node = node_of(m, h->ino);
 	p->ereq.command.flags = flags;
 	p->ereq.command.lock = *spec;
+	p->ereq.only_session = h->lock_session;
 	h->n_locking++;
 	/* Interrupted while it waits, a lock is given up, whatever the signal;
 	 * one that doesn't wait is answered like any change. */
@@ -252,22 +252,20 @@ locked(struct pending *p, const struct outcome *outcome)
 	struct handle *h = p->handle;
 	fuse_req_t req = p->req;
 	struct command *c = &p->ereq.command;
-	struct lock_wait *w;
-	bool is_flock = (c->flags & LOCK_FLOCK) != 0;
-	uint64_t seq = c->stamp.seq, session = c->stamp.session;
+	struct lock_wait *w, now = {.mount = m, .req = req, .handle = h,
+	    .node = c->node, .session = c->stamp.session,
+	    .seq = c->stamp.seq, .is_flock = (c->flags & LOCK_FLOCK) != 0};
 
 	h->n_locking--;
 	if (outcome->err == -ESTALE && node_of(m, h->ino) != c->node) {
 		/* Its birth, a moment ago, became a write to another's file. */
 		lock(m, req, h, c->flags, &c->lock);
 	} else if (outcome->err == 0 && outcome->value != 0) {
-		granted(m, req, h, c->node, is_flock, seq);
+		granted(&now);
 	} else if (outcome->err == 0) {
 		w = calloc(1, sizeof *w);
 		assert(w != NULL);
-		*w = (struct lock_wait){.mount = m, .req = req, .handle = h,
-		    .node = c->node, .session = session, .seq = seq,
-		    .is_flock = is_flock};
+		*w = now;
 		h->n_locking++;
 		DL_APPEND(m->lock_waits, w);
 		fuse_req_interrupt_func(req, on_interrupt, w);
@@ -275,7 +273,7 @@ locked(struct pending *p, const struct outcome *outcome)
 		/* Nobody waits for what may still be granted. */
 		if (outcome->err == -EINTR || outcome->err == -ETIMEDOUT)
 			unlock_new(m, COMMAND_lock_cancel, c->node, 0, NULL)
-			    ->expect = seq;
+			    ->expect = now.seq;
 		reply_errno(req, outcome->err == -ESTALE ? -EIO
 							 : outcome->err);
 		handle_idle(m, h);
@@ -286,19 +284,23 @@ locked(struct pending *p, const struct outcome *outcome)
 
 /* Shown when the replay has caught up; given back if that can't be. */
 static void
-granted(struct mount *m, fuse_req_t req, struct handle *h, uint64_t node,
-    bool is_flock, uint64_t seq)
+granted(struct lock_wait *w)
 {
-	note_held(m, h, is_flock);
+	struct mount *m = w->mount;
+
+	note_held(w);
 	mount_reveal(m, engine_rev(m->conf.engine));
-	park_lock(m, req, h, node, seq, m->revealed);
+	park_lock(m, w->req, w->handle, w->node, w->seq, m->revealed);
 }
 
 static void
-note_held(struct mount *m, struct handle *h, bool is_flock)
+note_held(struct lock_wait *w)
 {
-	h->lock_session = session_id(m->conf.session);
-	if (is_flock)
+	struct handle *h = w->handle;
+
+	if (h->lock_session == 0) /* else the session of its other locks */
+		h->lock_session = w->session;
+	if (w->is_flock)
 		h->has_flock = true;
 	else
 		h->has_ranges = h->node->has_ranges = true;
@@ -340,7 +342,7 @@ lock_applied(struct mount *m, const struct outcome *outcome)
 		fuse_req_interrupt_func(w->req, NULL, NULL);
 		DL_DELETE(m->lock_waits, w);
 		w->handle->n_locking--;
-		granted(m, w->req, w->handle, w->node, w->is_flock, w->seq);
+		granted(w);
 		free(w);
 	}
 }

@@ -397,9 +397,14 @@ setattr_draft(struct mount *m, fuse_req_t req, struct handle *h, uint64_t ino,
 	struct store_txn *t;
 	struct attr attr;
 	struct stat st;
-	int err = size > mount_max_file(m) ? -EFBIG
-					  : draft_truncate(m, h, size);
+	int err;
 
+	if (lock_lost(m, h))
+		err = -EIO;
+	else if (size > mount_max_file(m))
+		err = -EFBIG;
+	else
+		err = draft_truncate(m, h, size);
 	if (err != 0) {
 		reply_errno(req, err);
 		return;

@@ -417,6 +417,8 @@ fly(struct session *s, struct pending *p)
 	int err;
 
 	assert(s->ready && s->next_seq - s->done_below < LIMIT_WINDOW);
+	if (p->req->only_session != 0 && p->req->only_session != s->id)
+		return -EIO;
 	st->session = s->id;
 	st->seq = s->next_seq;
 	st->done_below = s->done_below;
@@ -465,8 +467,9 @@ request_done(struct engine_req *req, const struct outcome *outcome)
 			session_lose(s);
 		}
 		p->id = 0;
-		if (command_fields(req->command.kind) & F_INO) {
-			refused.err = -ESTALE;
+		if (req->only_session != 0 ||
+		    command_fields(req->command.kind) & F_INO) {
+			refused.err = req->only_session != 0 ? -EIO : -ESTALE;
 			answer(p, &refused);
 		} else {
 			list_add(&s->queue, p);

@@ -44,7 +44,7 @@ void session_close(struct session *); /* NULL is fine */
  *
  * A session that the cluster has ended is opened anew and its requests go into
  * the new one, except those that carry an inode number of the old range: -ESTALE,
- * nothing was changed.
+ * and those bound to the old one by only_session: -EIO.  Nothing was changed.
  */
 int session_submit(struct session *, struct engine_req *);
 bool session_withdraw(struct session *, struct engine_req *);
