@@ -319,6 +319,7 @@ void handle_idle(struct mount *, struct handle *);
 /* op_lock.c */
 bool lock_lost(struct mount *, const struct handle *);
 void lock_applied(struct mount *, const struct outcome *);
+void lock_refresh(struct mount *, struct handle *);
 void lock_give_back(struct mount *, uint64_t node, uint64_t seq);
 void lock_flushed(struct mount *, struct handle *, uint64_t owner);
 void lock_released(struct mount *, struct handle *, bool flock_release,

@@ -306,6 +306,20 @@ note_held(struct lock_wait *w)
 		h->has_ranges = h->node->has_ranges = true;
 }
 
+/*
+ * What the lock's last holder did is to be seen through this handle too, though
+ * it was opened before: it shows what is committed now.  Not what it has
+ * written itself and not committed; that is judged when it commits (F4).
+ */
+void
+lock_refresh(struct mount *m, struct handle *h)
+{
+	if (h->pin == NULL || h->whole || h->draft.len != 0)
+		return;
+	version_drop(h->pin);
+	h->pin = version_pin(m, h->node);
+}
+
 /* A grant that could not be shown. */
 void
 lock_give_back(struct mount *m, uint64_t node, uint64_t seq)

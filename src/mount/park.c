@@ -164,6 +164,7 @@ settle(struct mount *m, struct parked *p)
 		break;
 	case PARKED_LOCK:
 		p->handle->n_locking--;
+		lock_refresh(m, p->handle);
 		reply_errno(p->req, lock_lost(m, p->handle) ? -EIO : 0);
 		handle_idle(m, p->handle);
 		break;
