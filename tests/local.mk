@@ -134,7 +134,8 @@ tests_unit_group_chaos_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 check_SCRIPTS += tests/mount/commit.t tests/mount/birth.t tests/mount/reach.t
 
 check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \
-	tests/scenario/disk.t tests/scenario/signals.t
+	tests/scenario/disk.t tests/scenario/signals.t tests/scenario/locks.t
+EXTRA_DIST += tests/scenario/actors.py tests/scenario/locks.py
 check_PROGRAMS += tests/scenario/interrupted
 tests_scenario_interrupted_SOURCES = tests/scenario/interrupted.c
 
@@ -164,7 +165,6 @@ tests_mount_events_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_events_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
 check_SCRIPTS += tests/mount/posix.t tests/mount/commit.t tests/mount/hosts.t \
 	tests/mount/outcome.t tests/mount/lagging.t tests/mount/random.t
-	tests/mount/outcome.t tests/mount/lagging.t
 check_SCRIPTS += tests/mount/fresh.t
 
 check_PROGRAMS += tests/unit/lockmodel.t

@@ -1,0 +1,221 @@
+"""Processes on the hosts of a test cluster, which do what they are told.
+
+    p = Actor(HOST[1])              its working directory is that mount
+    p.open('locks/f')               -> 'fd'
+    p('flock(fd, LOCK_EX)')         -> the value, or the name of an errno
+    p.start('flock(fd, LOCK_EX)')   goes on without waiting
+    p.wait(5)                       -> the value; TIMEOUT
+
+ok() and the like print a line that locks.t turns into TAP.
+"""
+import ctypes, errno, json, os, select, signal, subprocess, sys, time
+
+HOST = [None] + sys.argv[1:4]
+TMP = sys.argv[4]
+GOV = os.environ['GOV']
+TIMEOUT = 'TIMEOUT'
+CLUSTER = [os.environ['GOV_SRC'] + '/examples/cluster', TMP + '/c']
+
+PRELUDE = '''
+import errno, os, signal, struct, time
+from fcntl import *
+OFD_GETLK, OFD_SETLK, OFD_SETLKW = 36, 37, 38
+def opened(path, flags=os.O_RDWR | os.O_CREAT):
+    return os.open(path, flags, 0o644)
+def ranged(cmd, kind, start=0, length=0, at=None):
+    """fcntl(2) with a struct flock; what came back."""
+    got = fcntl(fd if at is None else at, cmd,
+        struct.pack('hhqqi4x', kind, 0, start, length, 0))
+    return list(struct.unpack('hhqqi', got[:28]))
+def posix(kind, start=0, length=0, at=None, wait=False):
+    ranged(F_SETLKW if wait else F_SETLK, kind, start, length, at)
+def ofd(kind, start=0, length=0, at=None, wait=False):
+    ranged(OFD_SETLKW if wait else OFD_SETLK, kind, start, length, at)
+def note(path, text):
+    with open(path, 'a') as f:
+        f.write(text + chr(10))
+def child():
+    """One that keeps all descriptors until it is killed."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while True:
+            signal.pause()
+    return pid
+class Interrupted(Exception):
+    pass
+def interrupt(number, frame):
+    raise Interrupted(number)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+    signal.signal(number, interrupt)
+'''
+
+
+def errno_name(e):
+    if e.errno == errno.EDEADLK:  # Linux knows it by two names
+        return 'EDEADLK'
+    return errno.errorcode.get(e.errno, str(e.errno))
+
+
+class Actor:
+    all = []
+
+    def __init__(self, directory):
+        self.busy = False
+        down, self.orders = os.pipe()
+        self.answers, up = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.orders)
+            os.close(self.answers)
+            try:
+                serve(directory, os.fdopen(down), os.fdopen(up, 'w'))
+            finally:
+                os._exit(1)
+        os.close(down)
+        os.close(up)
+        Actor.all.append(self)
+
+    def start(self, text):
+        assert not self.busy
+        self.busy = True
+        os.write(self.orders, (json.dumps(text) + '\n').encode())
+        return self
+
+    def done(self, seconds=0):
+        ready, _, _ = select.select([self.answers], [], [], seconds)
+        return bool(ready)
+
+    def wait(self, seconds=20):
+        """The answer; TIMEOUT; DEAD."""
+        if not self.done(seconds):
+            return TIMEOUT
+        got = b''
+        while not got.endswith(b'\n'):
+            more = os.read(self.answers, 65536)
+            if not more:
+                return 'DEAD'
+            got += more
+        self.busy = False
+        return json.loads(got)
+
+    def __call__(self, text, seconds=20):
+        return self.start(text).wait(seconds)
+
+    def open(self, path, flags='os.O_RDWR | os.O_CREAT'):
+        return self('fd = opened(%r, %s)' % (path, flags))
+
+    def kill(self, number=signal.SIGKILL):
+        os.kill(self.pid, number)
+
+    def end(self):
+        try:
+            self.kill()
+        except ProcessLookupError:
+            pass
+        os.waitpid(self.pid, 0)
+        os.close(self.orders)
+        os.close(self.answers)
+        Actor.all.remove(self)
+
+
+def serve(directory, orders, answers):
+    names = {}
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    exec(PRELUDE, names)
+    os.chdir(directory)
+    for line in orders:
+        text = json.loads(line)
+        try:
+            try:
+                code = compile(text, '<order>', 'eval')
+            except SyntaxError:
+                code = compile(text, '<order>', 'exec')
+            got = eval(code, names)
+            json.dumps(got)
+        except names['Interrupted']:
+            got = 'EINTR'
+        except OSError as e:
+            got = errno_name(e)
+        except Exception as e:
+            got = repr(e)
+        answers.write(json.dumps(got) + '\n')
+        answers.flush()
+
+
+def end_all():
+    for actor in list(Actor.all):
+        actor.end()
+
+
+def result(good, text, *more):
+    print('%d\t%s' % (not good, text), flush=True)
+    if not good:
+        for line in more:
+            print('#\t%s' % (line,), flush=True)
+
+
+def ok(good, text, *more):
+    result(bool(good), text, *more)
+
+
+def eq(got, want, text):
+    result(got == want, text, 'got: %r' % (got,), 'want: %r' % (want,))
+
+
+def until(condition, seconds=5):
+    end = time.monotonic() + seconds
+    while True:
+        got = condition()
+        if got or time.monotonic() > end:
+            return got
+        time.sleep(0.01)
+
+
+def cluster(*args):
+    done = subprocess.run(CLUSTER + list(args), stdout=subprocess.PIPE,
+        universal_newlines=True)
+    return done.stdout.strip()
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+def locks(host, name):
+    """What .gov/locks says of a file: [(state, {key: value})]."""
+    rows = []
+    for line in read(HOST[host] + '/.gov/locks').splitlines():
+        words = line.split()
+        if words[0] == name:
+            rows.append((words[1], dict(
+                w.split('=', 1) for w in words[2:] if '=' in w)))
+    return rows
+
+
+def waiting(name, n, host=1):
+    """n requests wait for the file, as that host shows it."""
+    return until(lambda: sum(
+        s == 'waits' for s, _ in locks(host, name)) == n)
+
+
+def until_free(name, host=1):
+    return until(lambda: not locks(host, name))
+
+
+def token(host, name):
+    try:
+        return int(os.getxattr(HOST[host] + '/' + name, 'gov.token'))
+    except OSError as e:
+        return errno_name(e)
+
+
+def health(host):
+    return read(HOST[host] + '/.gov/health').split()[0]
+
+
+def daemon(host):
+    return int(cluster('pid', str(host)))
