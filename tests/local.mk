@@ -103,6 +103,10 @@ check_PROGRAMS += tests/unit/group.t
 tests_unit_group_t_SOURCES = tests/unit/group.c tests/unit/group_host.c \
 	tests/unit/group_host.h
 tests_unit_group_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
+check_PROGRAMS += tests/unit/forward.t
+tests_unit_forward_t_SOURCES = tests/unit/forward.c tests/unit/group_host.c \
+	tests/unit/group_host.h
+tests_unit_forward_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 include tests/bench/local.mk
 
 check_PROGRAMS += tests/unit/tree.t

@@ -42,6 +42,7 @@ struct group_pending {
 	struct key key;
 	struct buf bytes;    /* the command, encoded */
 	void *cookie;
+	uint64_t place;	     /* in the order of submission */
 	uint64_t submitted_ns;
 	uint64_t sent_ns;    /* last time */
 	unsigned tries;	     /* to the same leader */
@@ -62,6 +63,7 @@ static struct group_pending **find(struct group *, const struct key *);
 static void end(struct group *, struct group_pending *);
 static void fail_one(struct group *, struct group_pending *);
 static void fail_all(struct group *, struct pending_list *);
+static void insert(struct pending_list *, struct group_pending *);
 static void send_again(struct group *);
 static void now_sent(struct group *, struct group_pending *, uint64_t);
 static void propose_turn(struct group *);
@@ -148,6 +150,7 @@ group_submit(struct group *g, const struct command *c, void *cookie,
 	}
 	p->key = key_of(c);
 	p->cookie = cookie;
+	p->place = ++f->last_place;
 	p->submitted_ns = clock_now_ns();
 	p->is_sent = p->maybe = false;
 	p->tries = 0;
@@ -289,22 +292,49 @@ forward_lost(struct group *g)
 void
 forward_epoch(struct group *g)
 {
+	struct group_pending *p;
+
 	g->forward.retry_ns = 0;
+	TAILQ_FOREACH(p, &g->forward.sent, link)
+		p->tries = 0;
 	send_again(g);
 	if (g->raft.state != RAFT_LEADER)
 		refuse_theirs(g);
 }
 
+/*
+ * Before all that were submitted after it, whatever was refused and sent again
+ * meanwhile: a birth stays ahead of the rename that follows it.
+ */
+static void
+insert(struct pending_list *list, struct group_pending *p)
+{
+	struct group_pending *before = TAILQ_LAST(list, pending_list);
+
+	while (before != NULL && before->place > p->place)
+		before = TAILQ_PREV(before, pending_list, link);
+	if (before != NULL)
+		TAILQ_INSERT_AFTER(list, before, p, link);
+	else
+		TAILQ_INSERT_HEAD(list, p, link);
+}
+
+/* All of them: merges the lists. */
 static void
 send_again(struct group *g)
 {
 	struct forward *f = &g->forward;
-	struct group_pending *p;
+	struct group_pending *p, *next = TAILQ_FIRST(&f->waiting);
 
-	while ((p = TAILQ_LAST(&f->sent, pending_list)) != NULL) {
+	while ((p = TAILQ_FIRST(&f->sent)) != NULL) {
 		TAILQ_REMOVE(&f->sent, p, link);
-		TAILQ_INSERT_HEAD(&f->waiting, p, link);
 		p->is_sent = false;
+		while (next != NULL && next->place < p->place)
+			next = TAILQ_NEXT(next, link);
+		if (next != NULL)
+			TAILQ_INSERT_BEFORE(next, p, link);
+		else
+			TAILQ_INSERT_TAIL(&f->waiting, p, link);
 	}
 	group_wake(g);
 }
@@ -340,7 +370,7 @@ now_sent(struct group *g, struct group_pending *p, uint64_t now)
 	struct forward *f = &g->forward;
 
 	TAILQ_REMOVE(&f->waiting, p, link);
-	TAILQ_INSERT_TAIL(&f->sent, p, link);
+	insert(&f->sent, p);
 	p->is_sent = p->maybe = true;
 	p->sent_ns = now;
 }
@@ -625,8 +655,10 @@ recv_forward(struct group *g, struct member *m, struct reader *r)
 			m->complained = true;
 			return;
 		}
-		if (!lead || f->theirs.len + bytes.len + 12 >
-		    FORWARD_QUEUE_BYTES) {
+		/* No later one of the frame overtakes one that is refused. */
+		if (f->theirs.len + bytes.len + 12 > FORWARD_QUEUE_BYTES)
+			lead = false;
+		if (!lead) {
 			refuse(g, m, bytes);
 			continue;
 		}
@@ -699,7 +731,7 @@ recv_notleader(struct group *g, struct member *m, struct reader *r)
 	if (p == NULL || !p->is_sent)
 		return;
 	TAILQ_REMOVE(&f->sent, p, link);
-	TAILQ_INSERT_TAIL(&f->waiting, p, link);
+	insert(&f->waiting, p);
 	p->is_sent = false;
 	if (m == group_leader(g)) /* it doesn't lead yet, or hands over */
 		f->retry_ns = clock_now_ns() + FORWARD_REFUSED_MS * NS_PER_MS;

@@ -403,6 +403,7 @@ append_done(struct raft_io_append *req, int status)
 	if (g->closing)
 		return;
 	guard_release_held(g);
+	guard_release_stand(g);
 	guard_observe(g);
 }
 

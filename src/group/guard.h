@@ -102,6 +102,8 @@ struct guard {
 	raft_index verified;	 /* highest index compared with its log */
 	raft_time heard_ms;	 /* when it spoke last */
 	struct guard_held held[LIMIT_MEMBERS];
+	raft_id stand_from;	/* whose TimeoutNow waits for the disk; or 0 */
+	struct raft_timeout_now stand;
 
 	int state;		/* as seen last */
 	raft_term term;		/* as seen last */

@@ -52,6 +52,7 @@ bool guard_member_sole_voter(const struct guard *);
 /* guard_recv.c: what the core hears. */
 void guard_recv(struct raft_io *inner, struct raft_message *);
 void guard_release_held(struct guard *);
+void guard_release_stand(struct guard *);
 void guard_drop_held(struct guard *);
 /* Persists a new term and our vote, before the core elects itself. */
 int guard_bump_term(struct guard *);

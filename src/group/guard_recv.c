@@ -16,7 +16,8 @@
 static bool check_append(struct guard *, struct raft_append_entries *);
 static bool check_install(struct guard *, const struct raft_install_snapshot *);
 static bool check_vote(struct guard *, const struct raft_request_vote *);
-static bool check_timeout_now(struct guard *, const struct raft_timeout_now *);
+static bool check_timeout_now(struct guard *, raft_id,
+    const struct raft_timeout_now *);
 static bool check_result(struct guard *, raft_id,
     const struct raft_append_entries_result *);
 static bool entries_valid(const struct raft_append_entries *);
@@ -59,7 +60,7 @@ guard_recv(struct raft_io *inner, struct raft_message *msg)
 		pass = check_install(g, &msg->install_snapshot);
 		break;
 	case COMPAT_TIMEOUT_NOW:
-		pass = check_timeout_now(g, &msg->timeout_now);
+		pass = check_timeout_now(g, msg->server_id, &msg->timeout_now);
 		break;
 	default:
 		break;
@@ -320,13 +321,20 @@ check_vote(struct guard *g, const struct raft_request_vote *args)
 	return true;
 }
 
+/*
+ * INFLIGHT: the core tells a transferee to stand when the last entries are on
+ * their way to it, so its disk may be busy; it stands when that is done.
+ */
 static bool
-check_timeout_now(struct guard *g, const struct raft_timeout_now *args)
+check_timeout_now(struct guard *g, raft_id from,
+    const struct raft_timeout_now *args)
 {
 	const struct raft *r = g->raft;
 
 	if (guard_on(g, GUARD_INFLIGHT) &&
 	    (g->n_appends > 0 || compat_snapshot_busy(r))) {
+		g->stand_from = from;
+		g->stand = *args;
 		g->stats.postponed++;
 		return false;
 	}
@@ -383,10 +391,27 @@ guard_release_held(struct guard *g)
 	}
 }
 
+/* Whether the leader may still want it, the core can tell. */
+void
+guard_release_stand(struct guard *g)
+{
+	struct raft_message msg = {.type = COMPAT_TIMEOUT_NOW,
+	    .server_id = g->stand_from,
+	    .server_address = "",
+	    .timeout_now = g->stand};
+
+	if (g->stand_from == 0 || g->n_appends > 0 ||
+	    compat_snapshot_busy(g->raft))
+		return;
+	g->stand_from = 0;
+	guard_recv(g->inner, &msg);
+}
+
 void
 guard_drop_held(struct guard *g)
 {
 	memset(g->held, 0, sizeof(g->held));
+	g->stand_from = 0;
 }
 
 void

@@ -122,10 +122,11 @@ TAILQ_HEAD(pending_list, group_pending);
 
 struct forward {
 	struct group_pending **table; /* by key; FORWARD_BUCKETS */
-	struct pending_list waiting;  /* for a leader, in their order */
-	struct pending_list sent;     /* to the leader of this epoch */
+	struct pending_list waiting;  /* for a leader, as submitted */
+	struct pending_list sent;     /* to the leader, as submitted */
 	struct pending_list idle;     /* for reuse */
 	unsigned n_pending, n_idle;
+	uint64_t last_place; /* of the newest command submitted */
 	struct buf theirs;   /* other hosts' commands: u64 peer, u32 len, ... */
 	size_t theirs_read;  /* bytes of it proposed already */
 	unsigned n_theirs;

@@ -129,9 +129,9 @@ write_all(struct wal *w, struct wal_req *req)
 		/* Answers keep the order of the requests. */
 		batch_flush(w, &batch);
 		answer(w, req, err);
+		uv_async_send(&w->async);
 	}
 	batch_flush(w, &batch);
-	uv_async_send(&w->async);
 }
 
 static int

@@ -368,6 +368,33 @@ busy_disk(unsigned off)
 	    raft_of(c, 1)->configuration.n == 4);
 }
 
+/* One shall lead while its disk is still busy with the last entry, as the core
+ * of a leader with much to do always asks: it does as soon as that is done. */
+static bool
+busy_transferee(unsigned off)
+{
+	struct cluster *c = start(3, 3, off);
+	struct raft_transfer transfer;
+	bool held = true;
+
+	need(cluster_elect(c, 0));
+	cluster_run(c, 500);
+	raft_fixture_set_disk_latency(&c->f, 1, 200);
+	need(cluster_propose(c, 0, X, NULL) == 0);
+	need(raft_transfer(raft_of(c, 0), &transfer, 2, NULL) == 0);
+	cluster_run(c, 60);
+	need(c->hosts[1].guard.n_appends > 0);
+	need(c->hosts[1].guard.stats.postponed > 0);
+	while (c->hosts[1].guard.n_appends > 0) {
+		held = held && raft_of(c, 1)->state == RAFT_FOLLOWER;
+		cluster_step(c);
+	}
+	raft_fixture_set_disk_latency(&c->f, 1, 10);
+	cluster_run(c, 200);
+	return finish(c, held && raft_of(c, 1)->state == RAFT_LEADER &&
+	    everywhere(c, X));
+}
+
 /* A restarted host finds a configuration in its log that never committed. */
 static bool
 restored_conf(unsigned off)
@@ -815,6 +842,8 @@ main(void)
 	sig = 0;
 	ok(run(&(struct scenario){.run = slow_leader}, 0, &sig) == 0,
 	    "B12 green: the commit index never passes the own disk");
+	ok(run(&(struct scenario){.run = busy_transferee}, 0, &sig) == 0,
+	    "B8 green: a transferee leads when its disk is done");
 	skip(1, "B12 red: the core of 0.15 alone never commits past its disk");
 	skip(1, "B16: raft_uv's disk format is not used; see the tests of wal");
 	return done_testing();

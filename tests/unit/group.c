@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,6 +226,40 @@ test_handover(void)
 	is_str(host_answer(&hs, a, 30000), "ready", "and takes part");
 }
 
+/* The next leader's disk is busy with the last entries when it is asked. */
+static void
+test_handover_busy(unsigned round)
+{
+	int leader = hosts_leader(&hs, 5000), next;
+	unsigned a = (unsigned)leader, b = (a + 1) % 3, c = (a + 2) % 3;
+	uint64_t began;
+
+	host_tell(&hs, b, "commit 1000 64 hb%u", round);
+	host_tell(&hs, c, "commit 1000 64 hc%u", round);
+	for (unsigned i = 0; i < 5; i++)
+		host_ask(&hs, a, "status");
+	began = clock_now_ns();
+	host_tell(&hs, a, "stop");
+	is_str(host_answer(&hs, a, 5000), "stopped",
+	    "a leader with much to do stops");
+	ok(clock_now_ns() - began < 400 * NS_PER_MS,
+	    "without waiting for an election timeout");
+	diag("a busy leader stopped in %llu ms",
+	    (unsigned long long)(clock_now_ns() - began) / NS_PER_MS);
+	for (unsigned i = b; i != a; i = (i + 1) % 3) {
+		ok(strncmp(host_answer(&hs, i, 20000), "commit 1000 0 ",
+		    14) == 0, "and nothing fails");
+		is_str(host_ask(&hs, i, "overtaken"), "overtaken 0",
+		    "commands that it refused keep their order");
+	}
+	is_int(host_wait(&hs, a), 0, "it ends well");
+	next = hosts_leader(&hs, 5000);
+	ok(next >= 0 && next != leader, "another one leads");
+	host_start(&hs, a);
+	is_str(host_answer(&hs, a, 30000), "open", "the stopped one returns");
+	is_str(host_answer(&hs, a, 30000), "ready", "and takes part");
+}
+
 /* Much more than a peer's queue holds. */
 static void
 test_catch_up(void)
@@ -292,6 +327,67 @@ test_minority(void)
 	host_start(&hs, c);
 	is_str(host_answer(&hs, c, 30000), "open", "so does the other");
 	is_str(host_answer(&hs, c, 30000), "ready", "and has a session");
+	ok(hosts_equal(&hs, 5000), "O2: equal digests on all hosts");
+}
+
+/* Another one than that leads, which isn't asked: it may be paused. */
+static int
+leader_but(unsigned not, unsigned timeout_ms)
+{
+	int pid = hs.pid[not], next;
+
+	hs.pid[not] = 0;
+	next = hosts_leader(&hs, timeout_ms);
+	hs.pid[not] = pid;
+	return next;
+}
+
+/*
+ * A machine that sleeps while it leads, with commands at all stages: not read
+ * yet, proposed, written, sent, committed.
+ */
+static void
+test_paused(unsigned round)
+{
+	int leader = hosts_leader(&hs, 5000), next, err = -1;
+	unsigned a = (unsigned)leader, b = (a + 1) % 3;
+	uint64_t began, others_ms;
+
+	host_tell(&hs, a, "commit 1000 64 pa%u", round);
+	host_tell(&hs, b, "commit 1000 64 pb%u", round);
+	for (unsigned i = 0; i < 1 + round; i++)
+		host_ask(&hs, a, "status");
+	is_int(kill(hs.pid[a], SIGSTOP), 0, "a leader is paused");
+	host_tell(&hs, a, "later pl%u", round);
+	began = clock_now_ns();
+	next = leader_but(a, 5000);
+	ok(next >= 0, "and another one leads");
+	ok(strncmp(host_answer(&hs, b, 5000), "commit 1000 0 ", 14) == 0,
+	    "O6: commands of the others are done soon");
+	others_ms = (clock_now_ns() - began) / NS_PER_MS;
+	kill(hs.pid[a], SIGCONT);
+	began = clock_now_ns();
+	for (unsigned n = 0; n < 2; n++) {
+		const char *line = host_answer(&hs, a, 5000);
+
+		ok(strcmp(line, "later") == 0 ||
+		    strncmp(line, "commit 1000 0 ", 14) == 0,
+		    "O5: what it had under way is done, once");
+		if (strncmp(line, "late", 5) == 0)
+			diag("%s", line);
+	}
+	while (strcmp(host_ask(&hs, a, "earlier"), "none") == 0 &&
+	    clock_now_ns() - began < 5 * NS_PER_S)
+		usleep(1000);
+	sscanf(hs.line, "one %d", &err);
+	is_int(err, 0, "O5: so is what came meanwhile");
+	ok(clock_now_ns() - began < 2 * NS_PER_S, "O7: all of it at once");
+	diag("a leader paused: others' commands %llu ms, its own %llu ms "
+	    "after it woke", (unsigned long long)others_ms,
+	    (unsigned long long)(clock_now_ns() - began) / NS_PER_MS);
+	for (unsigned i = 0; i < 3; i++)
+		is_str(host_ask(&hs, i, "overtaken"), "overtaken 0",
+		    "commands sent again keep their order");
 	ok(hosts_equal(&hs, 5000), "O2: equal digests on all hosts");
 }
 
@@ -533,7 +629,11 @@ main(void)
 	test_crash(hosts_leader(&hs, 5000));
 	test_rebuild();
 	test_handover();
+	for (unsigned i = 0; i < 4; i++)
+		test_handover_busy(i);
 	test_catch_up();
+	for (unsigned i = 0; i < 4; i++)
+		test_paused(i);
 	test_minority();
 	test_isolated();
 	test_full();

@@ -62,6 +62,8 @@ struct host {
 	uint64_t applied_rev;
 	struct engine_subscriber subscriber;
 	unsigned order_errors;
+	uint64_t answered_seq; /* newest own command that was answered */
+	unsigned overtaken;    /* own commands answered after a younger one */
 	int acked_fd, refused_fd; /* of `journal`; 0: none */
 };
 
@@ -441,6 +443,8 @@ handle(struct host *h, char *line)
 		cmd_one(h, args, true);
 	else if (strcmp(line, "earlier") == 0)
 		say(h, "%s", h->earlier[0] != '\0' ? h->earlier : "none");
+	else if (strcmp(line, "overtaken") == 0)
+		say(h, "overtaken %u", h->overtaken);
 	else if (strcmp(line, "withdraw") == 0)
 		say(h, "withdraw %d", engine_withdraw(h->engine,
 		    &h->single.req));
@@ -559,6 +563,13 @@ on_applied(struct engine_subscriber *s, const struct engine_applied *a)
 	}
 	if (a->rev != engine_rev(h->engine))
 		h->order_errors++;
+	if (a->req == NULL || a->command->stamp.session != h->session ||
+	    h->session == 0)
+		return;
+	if (a->command->stamp.seq < h->answered_seq)
+		h->overtaken++;
+	else
+		h->answered_seq = a->command->stamp.seq;
 }
 
 static void

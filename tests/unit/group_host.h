@@ -35,6 +35,7 @@ int host_wait(struct hosts *, unsigned i);   /* exit status, -1: late */
  * journal DIR	       names acknowledged and refused go to files there
  * verify FILE	       of such a file: "verify THERE ABSENT EEXISTS"
  * metric NAME	       "metric COUNT P50us P99us"
+ * overtaken	       own commands applied after younger ones: "overtaken N"
  * barrier, digest, count, status, members, replayed REV, fault NAME VALUE, stop
  */
 const char *host_ask(struct hosts *, unsigned i, const char *fmt, ...)
