@@ -103,7 +103,7 @@ static enum flush_verdict
 flush_verdict(struct mount *m, struct handle *h, pid_t tid)
 {
 	pid_t process;
-	bool open, none, ignored;
+	bool open, none, ignored, held = life_held(m, h);
 
 	if (tid <= 0)
 		return FLUSH_COMMIT; /* of another pid namespace */
@@ -116,6 +116,9 @@ flush_verdict(struct mount *m, struct handle *h, pid_t tid)
 		h->refused = true;
 		return FLUSH_DEFER;
 	}
+	/* What stands for its holder is told while that has it open. */
+	if (held)
+		return FLUSH_COMMIT;
 	if (open)
 		return FLUSH_DEFER;
 	if (h->opener != process && still_open(m, h, h->opener, &ignored))
@@ -134,8 +137,7 @@ commit_flush(struct mount *m, fuse_req_t req, struct handle *h)
 		reply_errno(req, 0);
 		return;
 	}
-	switch (life_held(m, h) ? FLUSH_COMMIT
-		: flush_verdict(m, h, fuse_req_ctx(req)->pid)) {
+	switch (flush_verdict(m, h, fuse_req_ctx(req)->pid)) {
 	case FLUSH_DROP:
 		drop_draft(m, h);
 		h->refused = true;

@@ -132,9 +132,12 @@ life_begin(struct mount *m, uint64_t ino, pid_t process, bool explicit_kind)
 	struct store_txn *t;
 	struct life *l;
 
-	if (node == NULL || life_find(m, node) != NULL ||
-	    !tree_life_of(m, node_of(m, ino), &tl) ||
+	if (!tree_life_of(m, node_of(m, ino), &tl) ||
 	    (tl.kind != LIFE_OPEN && tl.kind != LIFE_PROCESS))
+		return;
+	if (node == NULL)
+		lock_reap(m, ino); /* its maker didn't wait for it */
+	if (node == NULL || life_find(m, node) != NULL)
 		return;
 	l = calloc(1, sizeof *l);
 	assert(l != NULL);
@@ -275,6 +278,25 @@ follow(struct life *l, const struct change *c, bool session_ends)
 	look(l);
 }
 
+/*
+ * Who asked for it was killed meanwhile, or told that nobody knows: a file
+ * that was to stand for him must not outlive him.
+ */
+static void
+unclaimed(struct mount *m, const struct engine_applied *a)
+{
+	const struct command *c = a->command;
+
+	if (a->outcome->err != 0 ||
+	    c->stamp.session != session_id(m->conf.session))
+		return;
+	if (c->kind == COMMAND_create && a->outcome->ino == c->ino)
+		life_begin(m, c->ino, 0, false);
+	else if (c->kind == COMMAND_setxattr &&
+	    slice_eq(c->name, slice_str("gov.lifetime")))
+		life_begin(m, c->node, 0, true);
+}
+
 void
 life_applied(struct mount *m, const struct engine_applied *a)
 {
@@ -285,7 +307,10 @@ life_applied(struct mount *m, const struct engine_applied *a)
 	struct life *l, *next;
 	uint64_t ino;
 
-	for (unsigned i = 0; i < a->outcome->n_changes; i++) {
+	if (a->req == NULL)
+		unclaimed(m, a);
+	for (unsigned i = 0; m->lives != NULL && i < a->outcome->n_changes;
+	    i++) {
 		c = &a->outcome->changes[i];
 		if (c->kind >= CHANGE_GRANT)
 			continue;

@@ -303,8 +303,7 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	const struct change *c;
 
 	lock_applied(m, a->outcome);
-	if (m->lives != NULL)
-		life_applied(m, a);
+	life_applied(m, a);
 	/* The session's own requests are not behind a struct pending; and no
 	 * system call asked for a file to go with its holder. */
 	if (a->req != NULL && a->command->kind != COMMAND_session_open &&

@@ -158,6 +158,42 @@ ok "T4: ... while a dup of the descriptor is open" there "$B/config/dup"
 ok "T4: ... and not longer" wait_for 1 gone "$B/config/dup"
 wait
 
+# Its maker is killed while the answer can't come through.
+leader=$(cluster leader)
+victim=$((leader % 3 + 1))
+V=$(host $victim)
+fault $victim net_drop_in -1
+python3 -c 'import os, sys
+os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)' "$V/status/t4/orphan" \
+	{tap_out}>&- {tap_err}>&- 2> /dev/null &
+orphan=$!
+disown
+made=0
+wait_for 1 there "$(host "$leader")/status/t4/orphan" && made=1
+kill -9 $orphan
+sleep 0.2
+fault $victim net_drop_in 0
+is "$made" 1 "T4: a file is made by one who is not told any more"
+ok "T4: ... and does not outlive him" \
+    soon 1000 gone_everywhere status/t4/orphan
+cluster ready
+
+# F2: what a killed writer has not finished is never seen.
+watch 3 config
+python3 -c 'import os, sys, time
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+os.setxattr(fd, "gov.lifetime", b"open")
+os.write(fd, b"half")
+time.sleep(100)' "$A/config/half" {tap_out}>&- {tap_err}>&- &
+half=$!
+disown
+wait_for 2 there "$C/config/half"
+sleep 0.3
+kill -9 $half
+ok "T4: the file of a killed writer goes" wait_for 2 gone "$C/config/half"
+is "$(counted 3 MODIFY half)" 0 "F2: ... and half of it was never seen"
+unwatch
+
 # ---- T5: as long as the process ----
 process() { # FILE: a process that has closed it again
 	python3 -c 'import os, sys, time
@@ -229,8 +265,19 @@ ok "T3: a directory stays while there is something in it" \
     there "$O/locks/full/f"
 rm "$O/locks/full/f"
 ok "T3: ... and goes with the last of it" wait_for 1 gone "$O/locks/full"
+echo x > "$O/status/t6/old"
+gov ttl "$O/status/t6/old" 1h > /dev/null
+sleep 1
+touch "$O/status/t6/old"
+sleep 0.5
 cluster start $victim
 cluster ready
+same_time() {
+	[ "$(stat -c %Y "$V/status/t6/old")" = "$(
+	    stat -c %Y "$O/status/t6/old")" ]
+}
+ok "T6: a host that starts learns when files were refreshed" \
+    wait_for 2 same_time
 
 # ---- T8: cut off, and back ----
 cut() { # I: nothing comes through any more
