@@ -29,6 +29,8 @@
 #define LEASE_BATCH 128
 /* The others are told of refreshes that often. */
 #define LEASE_TELL_MS 400
+/* Who connects is told of all that often: he may still be catching up. */
+#define LEASE_TELL_ALL 4
 
 struct command;
 struct group_read;
@@ -94,6 +96,7 @@ struct lease {
 	struct group_read *confirm;	/* the question, or NULL */
 	uint64_t asked_ns;		/* lease clock at its begin */
 	uint64_t confirmed_ns; /* we led at that moment of the lease clock */
+	unsigned tell_all;     /* times that all is to be told again */
 	uint64_t told_ns;      /* clock_now_ns() when we told the others */
 };
 
@@ -117,6 +120,7 @@ bool lease_refresh(struct group *, uint64_t node);
 struct lease_node *lease_node_find(struct lease *, uint64_t node);
 struct lease_node *lease_node_add(struct lease *, uint64_t node); /* or finds */
 void lease_node_del(struct lease *, struct lease_node *);
+void lease_table_dirty(struct lease *); /* all that were ever refreshed */
 void lease_table_unwatch(struct lease *); /* only wall_ns is kept */
 void lease_table_fini(struct lease *);
 /* Into the heap, or to its new place there, by expiry_ns. */

@@ -127,6 +127,22 @@ grow(struct lease *l)
 	free(old);
 }
 
+void
+lease_table_dirty(struct lease *l)
+{
+	struct lease_node *n;
+
+	for (size_t i = 0; i < l->n_buckets; i++) {
+		for (n = l->buckets[i]; n != NULL; n = n->next) {
+			if (n->wall_ns == 0 || n->dirty)
+				continue;
+			n->dirty = true;
+			n->next_dirty = l->dirty;
+			l->dirty = n;
+		}
+	}
+}
+
 /* Rare: it died within half a second of a refresh. */
 static void
 dirty_del(struct lease *l, struct lease_node *n)

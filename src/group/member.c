@@ -228,6 +228,7 @@ net_up(void *ctx, uint64_t peer)
 	m->complained = false;
 	m->noticed = 0;
 	g->report_changed = true;
+	g->lease.tell_all = LEASE_TELL_ALL;
 	if (m == group_leader(g)) {
 		forward_epoch(g);
 		lease_epoch(g);

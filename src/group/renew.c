@@ -422,9 +422,13 @@ renew_tell(struct group *g)
 	uint64_t now = clock_now_ns();
 	struct lease_node *n;
 
-	if (l->dirty == NULL || l->term == 0 ||
+	if ((l->dirty == NULL && l->tell_all == 0) || l->term == 0 ||
 	    now - l->told_ns < LEASE_TELL_MS * NS_PER_MS)
 		return;
+	if (l->tell_all > 0) {
+		l->tell_all--;
+		lease_table_dirty(l);
+	}
 	l->told_ns = now;
 	for (unsigned f = 0; f < TELL_FRAMES && l->dirty != NULL; f++) {
 		uint32_t count = 0;
