@@ -71,7 +71,8 @@ else
 	skip "there is no $GOV"
 fi
 
-for id in F1 F2 F3 F4 F5 F6 F7 F8 O1 O2 O3 O4 O5 O6 O7 O8 W1 W2 W3; do
+for id in F1 F2 F3 F4 F5 F6 F7 F8 O1 O2 O3 O4 O5 O6 O7 O8 W1 W2 W3 T1 T2 T3 \
+    T4 T5 T6 T7 T8; do
 	ok "govfs-consistency(7) has the promise $id" \
 	    has govfs-consistency.7 " $id "
 done
