@@ -132,7 +132,7 @@ life_begin(struct mount *m, uint64_t ino, pid_t process, bool explicit_kind)
 	struct store_txn *t;
 	struct life *l;
 
-	if (!tree_life_of(m, node_of(m, ino), &tl) ||
+	if (m->stopping || !tree_life_of(m, node_of(m, ino), &tl) ||
 	    (tl.kind != LIFE_OPEN && tl.kind != LIFE_PROCESS))
 		return;
 	if (node == NULL)
@@ -320,6 +320,13 @@ life_applied(struct mount *m, const struct engine_applied *a)
 				follow(l, c, session_ends);
 		}
 	}
+}
+
+void
+life_stop(struct mount *m)
+{
+	while (m->lives != NULL)
+		forget(m->lives);
 }
 
 /* A new session: what the old one took with it, and still has its holder. */

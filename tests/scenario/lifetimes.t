@@ -412,4 +412,53 @@ took=$(since "$at")
 diag "$took ms after kill -9"
 ok "U14 T4: within 0.2 s" test "$took" -lt 200
 ok "F7: the hosts agree at the end" wait_for 5 same 1 2 3
+
+# ---- a daemon that is stopped, with files that stand for something ----
+process "$C/config/proc"
+exec 7> "$C/status/t4/stays"
+mkdir "$C/locks/mine"
+wait_for 2 shows "$A/config/proc" here
+wait_for 2 there "$A/locks/mine"
+pid=$(cluster pid 3)
+at=$(now_ms)
+kill -TERM "$pid"
+ended() { ! kill -0 "$pid"; }
+ok "T3: a daemon stops though it watches a process" wait_for 5 ended
+ok "T3: ... and its files go at once" wait_for 1 gone "$A/locks/mine"
+ok "T5: ... a process's, too" wait_for 1 gone "$A/config/proc"
+ok "T4: ... and an open one" wait_for 1 gone "$A/status/t4/stays"
+took=$(since "$at")
+ok "T3: not only after the ttl" test "$took" -lt $((SESSION_TTL * 2 / 3))
+diag "$took ms"
+exec 7>&-
+kill -9 $process
+cluster down
+
+# ---- one host alone ----
+DIR=$tmp/one
+cluster up 1
+A=$(host 1)
+mkdir "$A/status/t4"
+setfattr -n gov.lifetime -v open "$A/status/t4"
+exec 7> "$A/status/t4/f"
+ok "T4: one host: there while it is open" there "$A/status/t4/f"
+exec 7>&-
+ok "T4: one host: gone when it is closed" soon 500 gone "$A/status/t4/f"
+process "$A/config/proc"
+wait_for 2 shows "$A/config/proc" here
+kill -9 $process
+ok "T5: one host: it goes with its process" soon 500 gone "$A/config/proc"
+gov ttl "$A/status" 1s > /dev/null
+echo x > "$A/status/f"
+was=$(rev 1)
+for _ in 1 2 3 4; do
+	sleep 0.4
+	touch "$A/status/f"
+done
+is "$(rev 1)" "$was" "T6: one host: a refresh is no revision"
+at=$(now_ms)
+ok "T2: one host: it goes after its ttl" wait_for 4 gone "$A/status/f"
+took=$(since "$at")
+ok "T2: ... not before, and at most 1.5 s late ($took ms)" \
+    test "$took" -ge 950 -a "$took" -le 2550
 done_testing
