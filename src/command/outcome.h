@@ -71,6 +71,7 @@ struct change {
 	bool aside; /* no system call at the proposer asked for it: it went
 		     * along with the command, and is news to his kernel too */
 	bool size_only_grew; /* CONTENT: the old bytes are a prefix of the new */
+	bool truncated;	     /* CONTENT: by truncate(2), without an open */
 	bool times_only;     /* ATTR: nothing but times changed */
 	bool atime_set, mtime_set; /* ATTR with times_only: which were given */
 };

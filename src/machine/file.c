@@ -306,6 +306,7 @@ commit_content(struct step *s, const struct attr *old, struct slice content,
 	ch->old = *old;
 	ch->attr = now;
 	ch->size_only_grew = only_grew;
+	ch->truncated = s->c->kind == COMMAND_truncate;
 	step_answer(s, &now);
 	return 0;
 }

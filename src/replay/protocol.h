@@ -24,7 +24,7 @@ enum helper_op {
 	HELPER_EXCHANGE,
 	HELPER_CONTENT, /* IN_MODIFY, IN_CLOSE_WRITE */
 	HELPER_ATTRIB,	/* IN_ATTRIB */
-	HELPER_MTIME,	/* IN_MODIFY */
+	HELPER_MTIME,	/* IN_MODIFY: mtime alone, or truncate(2) */
 	HELPER_ATIME,	/* IN_ACCESS */
 };
 

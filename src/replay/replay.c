@@ -335,6 +335,8 @@ begin_node(struct replay *r, struct store_txn *t, struct op *op)
 	uint64_t dir = c->dir;
 	bool named = c->node == 1;
 
+	if (c->truncated)
+		what = HELPER_MTIME;
 	if (!named && c->dir != 0 && c->name[0] != '\0' &&
 	    kview_lookup(kv, t, c->dir, slice_str(c->name)) == c->node) {
 		memcpy(name, c->name, sizeof name);

@@ -102,6 +102,8 @@ static int n_append(void)
 {
 	return change("a/f", O_WRONLY | O_APPEND, "more\n");
 }
+static int n_truncate(void) { return truncate("a/f", 2); }
+static int n_extend(void) { return truncate("a/f", 9); }
 static int n_unlink(void) { return unlink("a/f"); }
 static int n_unlink2(void) { return unlink("a/g"); }
 static int n_unlink_s(void) { return unlink("a/s"); }
@@ -167,6 +169,15 @@ on_node(struct remote *r, enum command_kind kind, const char *path,
 }
 
 static void
+resize(struct remote *r, uint64_t size)
+{
+	struct command c = {.kind = COMMAND_truncate, .node = at(r, "a/f"),
+	    .size = size};
+
+	remote_submit(r, &c);
+}
+
+static void
 names(struct remote *r, enum command_kind kind, const char *dir,
     const char *name, const char *dir2, const char *name2, uint32_t flags)
 {
@@ -195,6 +206,8 @@ R(r_symlink) { make(r, COMMAND_symlink, "n", S_IFLNK | 0777, "x"); }
 R(r_link) { names(r, COMMAND_link, "a", "f", "b", "n", 0); }
 R(r_write) { on_node(r, COMMAND_write, "a/f", 0, 0, "ONE\n"); }
 R(r_append) { on_node(r, COMMAND_append, "a/f", 0, 0, "more\n"); }
+R(r_truncate) { resize(r, 2); }
+R(r_extend) { resize(r, 9); }
 R(r_unlink) { names(r, COMMAND_unlink, "a", "f", "a", "none", 0); }
 R(r_unlink2) { names(r, COMMAND_unlink, "a", "g", "a", "none", 0); }
 R(r_unlink_s) { names(r, COMMAND_unlink, "a", "s", "a", "none", 0); }
@@ -261,6 +274,8 @@ static const struct operation {
 	{"link into another directory", n_link, r_link},
 	{"write", n_write, r_write},
 	{"append", n_append, r_append},
+	{"truncate by path", n_truncate, r_truncate},
+	{"truncate by path to more", n_extend, r_extend},
 	{"unlink", n_unlink, r_unlink},
 	{"unlink of one of two names", n_unlink2, r_unlink2},
 	{"unlink of a link", n_unlink_s, r_unlink_s},
