@@ -30,8 +30,10 @@ static enum reconciled remove_name(struct replay *, struct store_txn *,
     struct op *, uint64_t k);
 static enum reconciled move_aside(struct replay *, struct store_txn *,
     struct op *, uint64_t k);
-static void make_name(struct replay *, struct store_txn *, struct op *,
-    uint64_t c);
+static bool replace(struct replay *, struct store_txn *, struct op *,
+    uint64_t k, const struct attr *k_attr);
+static void make_name(struct replay *, struct store_txn *,
+    const struct op *, uint64_t c);
 static enum home home_of(struct replay *, struct store_txn *, uint64_t node,
     uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1]);
 static void step_rename(struct replay *, struct store_txn *, uint64_t dir,
@@ -135,6 +137,8 @@ remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
 		step.attr.nlink = 0;
 	}
 	if (!S_ISDIR(attr.mode)) {
+		if (replace(r, t, op, k, &step.attr))
+			return RECONCILE_STEP;
 		replay_send(r, &step, HELPER_UNLINK, step.dir, step.name, 0,
 		    "", false);
 		return RECONCILE_STEP;
@@ -169,9 +173,46 @@ move_aside(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
 	return RECONCILE_STEP;
 }
 
+/*
+ * A file for a file: as whoever did it elsewhere has most likely seen to, the
+ * name is never absent.  The new one is made aside and renamed over the old.
+ * false: it can't be done so.
+ */
+static bool
+replace(struct replay *r, struct store_txn *t, struct op *op, uint64_t k,
+    const struct attr *k_attr)
+{
+	struct kview *kv = r->conf.kview;
+	struct change step = {.kind = CHANGE_RENAME, .dir2 = op->change.dir,
+	    .node2 = k, .attr2 = *k_attr};
+	struct op aside = {.change = {.dir = op->change.dir}};
+	char *name = aside.change.name;
+
+	step.node = committed(t, op->change.dir, slice_str(op->change.name));
+	if (step.node == 0 || !kview_attr(kv, t, step.node, &step.attr) ||
+	    S_ISDIR(step.attr.mode))
+		return false;
+	if (kview_name_of(kv, t, step.node, &step.dir, step.name)) {
+		if (committed(t, step.dir, slice_str(step.name)) == step.node)
+			return false; /* it is to get a further name */
+		memcpy(step.name2, op->change.name, sizeof step.name2);
+		replay_send(r, &step, HELPER_RENAME, step.dir, step.name,
+		    step.dir2, step.name2, false);
+		return true;
+	}
+	snprintf(name, sizeof aside.change.name, ".govfs-moving-%" PRIx64,
+	    step.node);
+	if (kview_lookup(kv, t, op->change.dir, slice_str(name)) != 0)
+		return false;
+	replay_push_reconcile(r, op->rev, op->change.dir, name, false, false);
+	make_name(r, t, &aside, step.node);
+	return true;
+}
+
 /* C has a node under a name that is free in K. */
 static void
-make_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t c)
+make_name(struct replay *r, struct store_txn *t, const struct op *op,
+    uint64_t c)
 {
 	enum helper_op how = HELPER_MKNOD;
 	struct change step = {.dir = op->change.dir, .node = c};
