@@ -22,6 +22,7 @@
 
 struct kview;
 struct kname;
+struct op;
 
 /* A node that the kernel knows, or whose K state is not C's. */
 struct knode {
@@ -31,6 +32,8 @@ struct knode {
 	unsigned n_pending; /* published changes that were not replayed yet */
 	unsigned n_handles; /* open handles of mount */
 	unsigned n_dirty;   /* of them: with a draft not committed yet */
+	struct op *mergeable; /* replay: newest queued change of it, if that is
+			       * of its content */
 	bool own_attr;	    /* attr is K's; otherwise K's attributes are C's */
 	bool unborn;	    /* in K only: not committed yet (CONTRACT F2) */
 	bool has_ranges;    /* mount: byte ranges were locked here, maybe */

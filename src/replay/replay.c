@@ -26,6 +26,9 @@
 
 enum begun { BEGUN_SENT, BEGUN_DONE };
 
+static bool merge(struct replay *, const struct change *);
+static void unmergeable(struct replay *, uint64_t ino);
+static void done_merging(struct replay *, const struct op *);
 static enum begun begin_change(struct replay *, struct store_txn *,
     struct op *);
 static enum begun begin_node(struct replay *, struct store_txn *, struct op *);
@@ -96,8 +99,13 @@ replay_free(struct replay *r)
 void
 replay_push(struct replay *r, const struct change *change, bool born)
 {
-	struct op *op = calloc(1, sizeof *op);
+	struct op *op;
 
+	if (merge(r, change))
+		return;
+	unmergeable(r, change->node);
+	unmergeable(r, change->node2);
+	op = calloc(1, sizeof *op);
 	assert(op != NULL);
 	op->kind = OP_CHANGE;
 	op->rev = change->rev;
@@ -105,8 +113,40 @@ replay_push(struct replay *r, const struct change *change, bool born)
 	op->change = *change;
 	op->born = born;
 	kview_expect(r->conf.kview, change);
+	if (change->kind == CHANGE_CONTENT && change->old.ino != 0)
+		kview_find(r->conf.kview, change->node)->mergeable = op;
 	DL_APPEND(r->queue, op);
 	r->n_queued++;
+}
+
+/*
+ * A file written again before its last write was begun: one replay shows both,
+ * the newer content sooner.  Its place, and what it holds the cursor below,
+ * stay the older's.
+ */
+static bool
+merge(struct replay *r, const struct change *c)
+{
+	struct knode *node = kview_find(r->conf.kview, c->node);
+	struct op *op = node == NULL ? NULL : node->mergeable;
+
+	if (c->kind != CHANGE_CONTENT || op == NULL ||
+	    (r->in_flight && op == r->queue))
+		return false;
+	assert(op->change.kind == CHANGE_CONTENT);
+	op->change.attr = c->attr;
+	op->change.truncated &= c->truncated;
+	metric_add(METRIC_replay_merged, 1);
+	return true;
+}
+
+static void
+unmergeable(struct replay *r, uint64_t ino)
+{
+	struct knode *node = ino == 0 ? NULL : kview_find(r->conf.kview, ino);
+
+	if (node != NULL)
+		node->mergeable = NULL;
 }
 
 void
@@ -500,8 +540,18 @@ static void
 finish(struct replay *r, struct store_txn *t, struct op *op)
 {
 	metric_time(METRIC_replay_lag_time, clock_now_ns() - op->queued_ns);
+	done_merging(r, op);
 	kview_settle(r->conf.kview, t, &op->change);
 	pop(r, op);
+}
+
+static void
+done_merging(struct replay *r, const struct op *op)
+{
+	struct knode *node = kview_find(r->conf.kview, op->change.node);
+
+	if (node != NULL && node->mergeable == op)
+		node->mergeable = NULL;
 }
 
 /*
@@ -518,6 +568,7 @@ cross(struct replay *r, struct store_txn *t, struct op *op)
 	metric_add(METRIC_replay_reconciled, 1);
 	DL_DELETE(r->queue, op);
 	r->n_queued--;
+	done_merging(r, op);
 	kview_settle(r->conf.kview, t, c);
 	if (c->kind != CHANGE_CONTENT && c->kind != CHANGE_ATTR) {
 		if (two)

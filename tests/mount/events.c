@@ -313,12 +313,18 @@ remote_tick(struct remote *r)
 	stage->user[ASK] = 0;
 }
 
-static bool
-ask_remote(int operation)
+static void
+ask(int operation)
 {
 	stage->user[ASK] = (uint64_t)operation + 1;
 	for (int i = 0; i < 5000 && stage->user[ASK] != 0; i++)
 		usleep(500);
+}
+
+static bool
+ask_remote(int operation)
+{
+	ask(operation);
 	return player_drain(stage, 5000);
 }
 
@@ -479,6 +485,42 @@ visible(void)
 	clear();
 }
 
+/* Writes of one file that wait for their replay are one, but not over what else
+ * happens to it: 5, then chmod, then 5. */
+static void
+merged(void)
+{
+	uint64_t before, tick = stage->n_ticks;
+	char text[16] = "";
+	int file, chmod_op = 0;
+
+	if (chdir(stage->mnt) != 0)
+		abort();
+	prepare();
+	player_drain(stage, 5000);
+	while (operations[chmod_op].remote != r_chmod)
+		chmod_op++;
+	stage->delay_ms = 500;
+	while (stage->n_ticks < tick + 2)
+		usleep(500);
+	before = stage->n_replayed;
+	for (int i = 0; i < 10; i++) {
+		if (i == 5)
+			ask(chmod_op);
+		ask(N_OPERATIONS);
+	}
+	player_drain(stage, 5000);
+	stage->delay_ms = 0;
+	is_int((int)(stage->n_replayed - before), 3,
+	    "W3: writes that wait are replayed as one, in their place");
+	file = open("a/f", O_RDONLY | O_CLOEXEC);
+	if (read(file, text, sizeof text - 1) < 0)
+		text[0] = '\0';
+	close(file);
+	is_int(atoi(text), 110, "with the last of the contents");
+	clear();
+}
+
 int
 main(int argc, char **argv)
 {
@@ -500,6 +542,7 @@ main(int argc, char **argv)
 	for (int i = 0; i < N_OPERATIONS; i++)
 		compare(i, elsewhere);
 	visible();
+	merged();
 	if (chdir("/") != 0)
 		abort();
 	player_stop(stage);
