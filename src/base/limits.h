@@ -69,6 +69,12 @@
 #define LIMIT_PARK_MS 2000
 /* fdinfo files read for one flush (facts: the flush rule). */
 #define LIMIT_FDINFO 1024
+/* Changes waiting for replay one by one: as many as a watcher's own queue holds
+ * events (inotify's max_queued_events).  Beyond, a change is but remembered by
+ * the names and nodes that it touches (kview_lag). */
+#define LIMIT_REPLAY_QUEUE 16384
+/* Names brought up to date in one loop turn without a call of the helper. */
+#define LIMIT_TURN_NAMES 1024
 /* A call of the replay helper that lasts longer is logged with its name. */
 #define LIMIT_REPLAY_CALL_MS 1000
 /* Control socket: one JSON line, and clients at a time. */

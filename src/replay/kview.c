@@ -17,10 +17,12 @@
 struct kname {
 	uint64_t ino;	  /* K's; 0: absent */
 	unsigned pending; /* replays that concern it */
+	bool lags;	  /* one of them is the reconciling to come */
 	uint64_t crossed; /* a local change at that revision overtook them */
 	struct knode *node;   /* of ino, or NULL; we are in its names */
 	struct knode *parent; /* of dir; we are in its children */
 	struct kname *prev, *next;	     /* node->names */
+	struct kname *lag_prev, *lag_next;   /* of the lagging names */
 	struct kname *sibling_prev, *sibling; /* parent->children */
 	UT_hash_handle hh;
 	unsigned key_len;
@@ -33,6 +35,9 @@ struct kname {
 struct kview {
 	struct knode *nodes; /* uthash */
 	struct kname *names; /* uthash */
+	struct kname *lag_names; /* utlist DL, oldest first */
+	struct knode *lag_nodes; /* utlist DL, oldest first */
+	unsigned n_lagging;	 /* of both */
 };
 
 static struct kname *name_find(struct kview *, uint64_t dir, struct slice name);
@@ -145,7 +150,7 @@ kview_release(struct kview *kv, struct knode *node)
 	if (node->n_lookup > 0 || node->n_pending > 0 || node->n_handles > 0 ||
 	    node->names != NULL || node->children != NULL)
 		return;
-	assert(node->version == NULL);
+	assert(node->version == NULL && node->lags == 0);
 	HASH_DEL(kv->nodes, node);
 	free(node);
 }
@@ -356,19 +361,26 @@ kview_set(struct kview *kv, struct store_txn *t, uint64_t dir,
 	name_tidy(kv, t, kn);
 }
 
+/* K keeps the name as it is until the change is replayed. */
+static struct kname *
+name_expect(struct kview *kv, const struct touch *t)
+{
+	struct kname *kn = name_find(kv, t->dir, t->name);
+
+	if (kn == NULL)
+		kn = name_make(kv, t->dir, t->name, t->was);
+	kn->pending++;
+	return kn;
+}
+
 void
 kview_expect(struct kview *kv, const struct change *c)
 {
 	struct touch t[2];
 	unsigned n = touches(c, t);
-	struct kname *kn;
 
-	for (unsigned i = 0; i < n; i++) {
-		kn = name_find(kv, t[i].dir, t[i].name);
-		if (kn == NULL)
-			kn = name_make(kv, t[i].dir, t[i].name, t[i].was);
-		kn->pending++;
-	}
+	for (unsigned i = 0; i < n; i++)
+		name_expect(kv, &t[i]);
 	attr_expect(kv, &c->old);
 	attr_expect(kv, &c->old2);
 	attr_expect(kv, &c->dir_old);
@@ -428,6 +440,134 @@ kview_settle(struct kview *kv, struct store_txn *txn, const struct change *c)
 	attr_settle(kv, txn, c->dir_old.ino);
 	if (c->dir2_old.ino != c->dir_old.ino)
 		attr_settle(kv, txn, c->dir2_old.ino);
+}
+
+static void
+node_lag(struct kview *kv, const struct attr *old, unsigned how)
+{
+	struct knode *node;
+
+	if (old->ino == 0)
+		return;
+	attr_expect(kv, old);
+	node = kview_find(kv, old->ino);
+	if (node->lags != 0) {
+		node->n_pending--;
+	} else {
+		DL_APPEND2(kv->lag_nodes, node, lag_prev, lag_next);
+		kv->n_lagging++;
+	}
+	node->lags |= how;
+}
+
+static unsigned
+node_unlag(struct kview *kv, struct knode *node)
+{
+	unsigned how = node->lags;
+
+	DL_DELETE2(kv->lag_nodes, node, lag_prev, lag_next);
+	kv->n_lagging--;
+	node->lags = 0;
+	return how;
+}
+
+static void
+name_unlag(struct kview *kv, struct store_txn *txn, struct kname *kn)
+{
+	DL_DELETE2(kv->lag_names, kn, lag_prev, lag_next);
+	kv->n_lagging--;
+	kn->lags = false;
+	kn->pending--;
+	name_tidy(kv, txn, kn);
+}
+
+/* Has come and gone, and the kernel has never heard of it? */
+static void
+node_gone(struct kview *kv, struct store_txn *txn, const struct attr *attr)
+{
+	struct knode *node = attr->ino == 0 || attr->nlink > 0
+	    ? NULL
+	    : kview_find(kv, attr->ino);
+
+	if (node == NULL || node->lags == 0 || node->names != NULL ||
+	    node->n_lookup > 0)
+		return;
+	node_unlag(kv, node);
+	attr_settle(kv, txn, node->ino);
+}
+
+void
+kview_lag(struct kview *kv, struct store_txn *txn, const struct change *c)
+{
+	struct touch t[2];
+	unsigned n = touches(c, t);
+	struct kname *kn;
+
+	for (unsigned i = 0; i < n; i++) {
+		kn = name_expect(kv, &t[i]);
+		if (kn->lags) {
+			kn->pending--;
+		} else {
+			kn->lags = true;
+			DL_APPEND2(kv->lag_names, kn, lag_prev, lag_next);
+			kv->n_lagging++;
+		}
+		if (kn->ino == t[i].is && kn->pending == 1)
+			name_unlag(kv, txn, kn);
+	}
+	node_lag(kv, &c->old, c->kind == CHANGE_CONTENT ? LAG_CONTENT :
+	    c->kind == CHANGE_ATTR ? LAG_ATTR : LAG_SELF);
+	node_lag(kv, &c->old2, LAG_SELF);
+	node_lag(kv, &c->dir_old, LAG_SELF);
+	node_lag(kv, &c->dir2_old, LAG_SELF);
+	node_gone(kv, txn, &c->attr);
+	node_gone(kv, txn, &c->attr2);
+}
+
+unsigned
+kview_lagging(const struct kview *kv)
+{
+	return kv->n_lagging;
+}
+
+bool
+kview_lag_name(struct kview *kv, struct store_txn *txn, uint64_t *ret_dir,
+    char ret_name[LIMIT_NAME + 1])
+{
+	struct kname *kn = kv->lag_names;
+
+	if (kn == NULL)
+		return false;
+	*ret_dir = kn->key.dir;
+	memcpy(ret_name, kn->key.name, LIMIT_NAME + 1);
+	name_unlag(kv, txn, kn);
+	return true;
+}
+
+unsigned
+kview_lag_node(struct kview *kv, uint64_t *ret_ino)
+{
+	struct knode *node = kv->lag_nodes;
+
+	if (node == NULL)
+		return 0;
+	*ret_ino = node->ino;
+	return node_unlag(kv, node);
+}
+
+void
+kview_lag_settle(struct kview *kv, struct store_txn *txn, uint64_t ino)
+{
+	attr_settle(kv, txn, ino);
+}
+
+void
+kview_lag_born(struct kview *kv, uint64_t ino)
+{
+	struct knode *node = kview_find(kv, ino);
+
+	if (node != NULL && node->lags != 0)
+		node->lags = LAG_SELF;
 }
 
 bool

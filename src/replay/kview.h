@@ -32,6 +32,8 @@ struct knode {
 	unsigned n_pending; /* published changes that were not replayed yet */
 	unsigned n_handles; /* open handles of mount */
 	unsigned n_dirty;   /* of them: with a draft not committed yet */
+	unsigned lags;	    /* enum lag bits; 0: each change is queued */
+	struct knode *lag_prev, *lag_next; /* the lagging ones, oldest first */
 	struct op *mergeable; /* replay: newest queued change of it, if that is
 			       * of its content */
 	bool own_attr;	    /* attr is K's; otherwise K's attributes are C's */
@@ -99,6 +101,26 @@ void kview_move(struct kview *, struct store_txn *, const struct change *);
 /* A local change, of which the kernel is told by the answer to its request. */
 void kview_local(struct kview *, struct store_txn *, const struct change *);
 void kview_settle(struct kview *, struct store_txn *, const struct change *);
+
+/*
+ * Too far behind for each change to be queued: instead of kview_expect(), what
+ * it touches lags, once however often it changes, and K keeps the old state;
+ * no longer when it is as K has it again, or gone and K never had it.
+ * Later the lagging names are taken, oldest first, to be reconciled, and then
+ * the nodes, to be told of.
+ */
+enum lag { LAG_SELF = 1, LAG_CONTENT = 2, LAG_ATTR = 4 };
+void kview_lag(struct kview *, struct store_txn *, const struct change *);
+unsigned kview_lagging(const struct kview *); /* names and nodes */
+/* false: no name lags. */
+bool kview_lag_name(struct kview *, struct store_txn *, uint64_t *ret_dir,
+    char ret_name[LIMIT_NAME + 1]);
+/* Of enum lag; 0: no node lags.  Its attributes become C's when nothing else
+ * of it is pending: expect what follows first. */
+unsigned kview_lag_node(struct kview *, uint64_t *ret_ino);
+void kview_lag_settle(struct kview *, struct store_txn *, uint64_t ino);
+/* The kernel learns of the node by its birth: nothing more is news. */
+void kview_lag_born(struct kview *, uint64_t ino);
 
 /* Does K agree with what this change expects to find, and has no local change
  * overtaken it there? */

@@ -246,6 +246,7 @@ make_name(struct replay *r, struct store_txn *t, const struct op *op,
 	} else if (attr.size > 0) {
 		how = HELPER_BORN;
 	}
+	kview_lag_born(r->conf.kview, c);
 	replay_send(r, &step, how, step.dir, step.name, 0, "", false);
 }
 

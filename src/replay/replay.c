@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "replay/replay_internal.h"
+#include "tree/tree.h"
 
 /* Tries of one operation before the names are left to reconcile(). */
 #define OP_TRIES 4
@@ -28,15 +29,18 @@ enum begun { BEGUN_SENT, BEGUN_DONE };
 
 static bool merge(struct replay *, const struct change *);
 static void unmergeable(struct replay *, uint64_t ino);
-static void done_merging(struct replay *, const struct op *);
+static void enqueue(struct replay *, const struct change *, bool born);
+static bool catch_up(struct replay *);
 static enum begun begin_change(struct replay *, struct store_txn *,
     struct op *);
 static enum begun begin_node(struct replay *, struct store_txn *, struct op *);
 static void reconcile(struct replay *, struct store_txn *, struct op *);
 static void finish(struct replay *, struct store_txn *, struct op *);
+static void done_merging(struct replay *, const struct op *);
 static void cross(struct replay *, struct store_txn *, struct op *);
 static bool kernel_cares(struct replay *, const struct change *);
 static struct op *first(struct replay *);
+static bool put_off(const struct op *);
 static bool delayed(struct replay *, struct op *);
 static void on_delay(uv_timer_t *);
 static void cursor_update(struct replay *);
@@ -99,24 +103,26 @@ replay_free(struct replay *r)
 void
 replay_push(struct replay *r, const struct change *change, bool born)
 {
-	struct op *op;
+	struct store_txn *t;
 
 	if (merge(r, change))
 		return;
 	unmergeable(r, change->node);
 	unmergeable(r, change->node2);
-	op = calloc(1, sizeof *op);
-	assert(op != NULL);
-	op->kind = OP_CHANGE;
-	op->rev = change->rev;
-	op->queued_ns = clock_now_ns();
-	op->change = *change;
-	op->born = born;
-	kview_expect(r->conf.kview, change);
-	if (change->kind == CHANGE_CONTENT && change->old.ino != 0)
-		kview_find(r->conf.kview, change->node)->mergeable = op;
-	DL_APPEND(r->queue, op);
-	r->n_queued++;
+	if (r->behind_rev == 0 && r->n_queued < LIMIT_REPLAY_QUEUE) {
+		kview_expect(r->conf.kview, change);
+		enqueue(r, change, born);
+		return;
+	}
+	if (r->behind_rev == 0) {
+		r->behind_rev = change->rev;
+		r->behind_ns = clock_now_ns();
+		log_info("replay: %u changes wait, later ones by what they "
+			 "touch", r->n_queued);
+	}
+	t = store_begin(engine_store(r->conf.engine), STORE_READ);
+	kview_lag(r->conf.kview, t, change);
+	store_abort(t);
 }
 
 /*
@@ -149,6 +155,30 @@ unmergeable(struct replay *r, uint64_t ino)
 		node->mergeable = NULL;
 }
 
+static uint64_t
+waits_since(const struct replay *r)
+{
+	return r->behind_ns != 0 ? r->behind_ns : clock_now_ns();
+}
+
+/* The change is expected already. */
+static void
+enqueue(struct replay *r, const struct change *change, bool born)
+{
+	struct op *op = calloc(1, sizeof *op);
+
+	assert(op != NULL);
+	op->kind = OP_CHANGE;
+	op->rev = change->rev;
+	op->queued_ns = waits_since(r);
+	op->change = *change;
+	op->born = born;
+	if (change->kind == CHANGE_CONTENT && change->old.ino != 0)
+		kview_find(r->conf.kview, change->node)->mergeable = op;
+	DL_APPEND(r->queue, op);
+	r->n_queued++;
+}
+
 void
 replay_push_reconcile(struct replay *r, uint64_t rev, uint64_t dir,
     const char *name, bool force, bool at_head)
@@ -158,7 +188,7 @@ replay_push_reconcile(struct replay *r, uint64_t rev, uint64_t dir,
 	assert(op != NULL);
 	op->kind = OP_RECONCILE;
 	op->rev = rev;
-	op->queued_ns = clock_now_ns();
+	op->queued_ns = waits_since(r);
 	op->change.dir = dir;
 	op->force = force;
 	memcpy(op->change.name, name, strlen(name) + 1);
@@ -185,12 +215,20 @@ replay_pump(struct replay *r)
 {
 	struct store_txn *t;
 	struct op *op;
+	unsigned n = 0;
 
 	if (r->pumping || r->stopping)
 		return;
 	r->pumping = true;
-	while (!r->in_flight && (op = first(r)) != NULL) {
-		if (!helper_ready(r) || delayed(r, op))
+	while (!r->in_flight) {
+		op = first(r);
+		if ((op == NULL || put_off(op)) && catch_up(r)) {
+			if (n++ < LIMIT_TURN_NAMES)
+				continue;
+			uv_timer_start(&r->delay, on_delay, 0, 0);
+			break;
+		}
+		if (op == NULL || !helper_ready(r) || delayed(r, op))
 			break;
 		t = store_begin(engine_store(r->conf.engine), STORE_READ);
 		if (op->kind == OP_RECONCILE)
@@ -205,6 +243,47 @@ replay_pump(struct replay *r)
 	cursor_update(r);
 }
 
+/*
+ * Nothing else can be done: the next name or node that lags gets its turn.
+ * false: none does.  Names first, a name shows its new node's content.
+ */
+static bool
+catch_up(struct replay *r)
+{
+	struct kview *kv = r->conf.kview;
+	struct change c = {.rev = r->behind_rev};
+	struct store_txn *t;
+	unsigned how;
+
+	if (r->behind_rev == 0)
+		return false;
+	if (kview_lagging(kv) == 0) {
+		r->behind_rev = r->behind_ns = 0;
+		return false;
+	}
+	t = store_begin(engine_store(r->conf.engine), STORE_READ);
+	if (kview_lag_name(kv, t, &c.dir, c.name)) {
+		replay_push_reconcile(r, c.rev, c.dir, c.name, false, false);
+	} else {
+		how = kview_lag_node(kv, &c.node);
+		c.old.ino = c.node;
+		if (!tree_node_get(t, c.node, &c.attr))
+			how = 0; /* its names have gone */
+		for (unsigned i = LAG_CONTENT; i <= LAG_ATTR; i *= 2) {
+			if ((how & i) == 0)
+				continue;
+			c.kind = i == LAG_ATTR ? CHANGE_ATTR : CHANGE_CONTENT;
+			kview_expect(kv, &c);
+			enqueue(r, &c, false);
+		}
+		kview_lag_settle(kv, t, c.node);
+		if (how == LAG_SELF && kview_known(kv, c.node))
+			r->conf.invalidate(r->conf.arg, c.node);
+	}
+	store_abort(t);
+	return true;
+}
+
 /* Computed, not kept: within a loop turn the answers to local requests go out
  * before the pump runs, and must not wait where nothing is pending. */
 uint64_t
@@ -214,6 +293,8 @@ replay_cursor(const struct replay *r)
 
 	if (r->queue != NULL && r->queue->rev <= to)
 		to = r->queue->rev - 1;
+	if (r->behind_rev != 0 && r->behind_rev <= to)
+		to = r->behind_rev - 1;
 	/* A name queued again for reconciling never takes the cursor back. */
 	return to > r->cursor ? to : r->cursor;
 }
@@ -221,13 +302,13 @@ replay_cursor(const struct replay *r)
 unsigned
 replay_length(const struct replay *r)
 {
-	return r->n_queued;
+	return r->n_queued + kview_lagging(r->conf.kview);
 }
 
 uint64_t
 replay_oldest_ns(const struct replay *r)
 {
-	return r->queue == NULL ? 0 : r->queue->queued_ns;
+	return r->queue == NULL ? r->behind_ns : r->queue->queued_ns;
 }
 
 pid_t
@@ -466,7 +547,7 @@ push_content(struct replay *r, const struct change *born)
 	    .dir = born->dir, .node = born->node};
 
 	memcpy(c.name, born->name, sizeof c.name);
-	replay_push(r, &c, false);
+	enqueue(r, &c, false);
 }
 
 void
@@ -521,12 +602,13 @@ reconcile(struct replay *r, struct store_txn *t, struct op *op)
 	case RECONCILE_LATER:
 		now = clock_now_ns();
 		op->tries = 0;
-		op->rounds++;
+		if (r->behind_rev == 0) /* else what it waits for may come */
+			op->rounds++;
 		op->rev = engine_rev(r->conf.engine) + 1;
 		op->not_before_ns = now + RECONCILE_PAUSE_MS * NS_PER_MS;
 		DL_DELETE(r->queue, op);
 		DL_APPEND(r->queue, op);
-		if (op->rounds % 100 == 0)
+		if (op->rounds % 100 == 99)
 			log_warn("replay: '%s' in directory %llu cannot be "
 				 "brought to what is committed",
 			    op->change.name,
@@ -620,6 +702,12 @@ first(struct replay *r)
 }
 
 static bool
+put_off(const struct op *op)
+{
+	return op->not_before_ns != 0 && op->not_before_ns > clock_now_ns();
+}
+
+static bool
 delayed(struct replay *r, struct op *op)
 {
 	int64_t ms = fault_get(FAULT_replay_delay_ms);
@@ -648,6 +736,7 @@ cursor_update(struct replay *r)
 	uint64_t to = replay_cursor(r);
 
 	metric_set(METRIC_replay_queue, r->n_queued);
+	metric_set(METRIC_replay_behind, kview_lagging(r->conf.kview));
 	if (to == r->cursor)
 		return;
 	r->cursor = to;

@@ -12,7 +12,7 @@ enum op_kind { OP_CHANGE, OP_RECONCILE };
 struct op {
 	enum op_kind kind;
 	uint64_t rev;	     /* the cursor stays below it while we wait */
-	uint64_t queued_ns;  /* clock_now_ns() */
+	uint64_t queued_ns;  /* clock_now_ns(); of lagging ones: since when */
 	struct change change; /* OP_RECONCILE: dir and name alone */
 	bool born;	     /* CREATE with its first content */
 	bool force;	     /* OP_RECONCILE: unborn names go as well */
@@ -27,6 +27,10 @@ struct replay {
 	struct op *queue;    /* utlist DL, oldest first */
 	unsigned n_queued;
 	uint64_t cursor;
+	/* Once the queue was full, names and nodes lag (kview.h) until all of
+	 * them are brought up to date. */
+	uint64_t behind_rev; /* of the first change not queued; 0: none */
+	uint64_t behind_ns;  /* and when: clock_now_ns() */
 	/* What the helper is doing now. */
 	bool in_flight;
 	bool moved;	     /* its request has come and K has moved */
