@@ -185,3 +185,4 @@ tests_unit_lifemodel_t_SOURCES = tests/unit/lifemodel.c tests/random.h \
 tests_unit_lifemodel_t_LDADD = $(COMMON_LIBS)
 check_SCRIPTS += tests/scenario/lifetimes.t
 EXTRA_DIST += tests/scenario/lifetimes.py
+check_SCRIPTS += tests/scenario/examples.t tests/scenario/registry.t
