@@ -13,6 +13,9 @@
 /* The version this handle shows: what it pinned, or committed last. */
 #define GOVFS_IOC_VERSION _IOR('g', 2, uint64_t)
 
+/* Commit this handle's drafts only while that is the newest token of the lock
+ * that guards the file (gov.guard; without one: of the file's own lock). */
+#define GOVFS_IOC_TOKEN _IOW('g', 4, uint64_t)
 /* ns for which the locks taken through this handle surely last; EIO: lost. */
 #define GOVFS_IOC_LEASE _IOR('g', 3, uint64_t)
 

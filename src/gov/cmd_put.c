@@ -18,14 +18,21 @@
 #include "base/limits.h"
 #include "gov/gov.h"
 
+/* What the commit is conditional on. */
+struct condition {
+	bool if_rev;
+	uint64_t rev;	/* 0: the file is absent */
+	uint64_t token; /* 0: none */
+};
+
 static int	put_run(const struct gov_args *);
 static int	read_all(struct buf *);
 static int	make_parents(const char *);
-static int	put_file(const char *, bool if_rev, uint64_t rev, struct slice,
+static int	put_file(const char *, const struct condition *, struct slice,
 		    uint64_t *);
 static int	put_failed(const struct gov_args *, const char *, int);
 
-enum { OPT_IF_REV, OPT_PARENTS, OPT_PRINT_REV };
+enum { OPT_IF_REV, OPT_TOKEN, OPT_PARENTS, OPT_PRINT_REV };
 
 const struct cmd cmd_put = {
 	.name = "put",
@@ -36,6 +43,8 @@ const struct cmd cmd_put = {
 	.options = {
 		[OPT_IF_REV] = { 0, "if-rev", "N",
 		    "only if the file is still at revision N; 0: if absent" },
+		[OPT_TOKEN] = { 0, "token", "N",
+		    "only while N is the newest token of the guarding lock" },
 		[OPT_PARENTS] = { 'p', "parents", NULL,
 		    "make the directories above it" },
 		[OPT_PRINT_REV] = { 0, "print-rev", NULL,
@@ -48,15 +57,19 @@ static int
 put_run(const struct gov_args *args)
 {
 	const char *path = args->argv[0];
-	bool if_rev = args->value[OPT_IF_REV] != NULL;
-	uint64_t expect = 0, rev;
+	const char *if_rev = args->value[OPT_IF_REV];
+	const char *token = args->value[OPT_TOKEN];
+	struct condition only = { .if_rev = if_rev != NULL };
+	uint64_t rev;
 	struct gov_place place;
 	struct buf data;
 	int err;
 
-	if (if_rev && !gov_parse_rev(args->value[OPT_IF_REV], &expect))
-		return gov_usage("--if-rev %s: not a revision",
-		    args->value[OPT_IF_REV]);
+	if (if_rev != NULL && !gov_parse_rev(if_rev, &only.rev))
+		return gov_usage("--if-rev %s: not a revision", if_rev);
+	if (token != NULL &&
+	    (!gov_parse_rev(token, &only.token) || only.token == 0))
+		return gov_usage("--token %s: not a token", token);
 	/* All of it before the file is touched: a broken pipe writes nothing. */
 	buf_init(&data, LIMIT_FILE_MAX);
 	err = read_all(&data);
@@ -72,7 +85,7 @@ put_run(const struct gov_args *args)
 	if (args->value[OPT_PARENTS] != NULL)
 		err = make_parents(path);
 	if (err == 0)
-		err = put_file(path, if_rev, expect, buf_slice(&data), &rev);
+		err = put_file(path, &only, buf_slice(&data), &rev);
 	buf_fini(&data);
 	if (err != 0)
 		return put_failed(args, path, err);
@@ -161,17 +174,20 @@ open_file(const char *path, bool if_rev, uint64_t expect)
 }
 
 static int
-put_file(const char *path, bool if_rev, uint64_t expect, struct slice data,
+put_file(const char *path, const struct condition *only, struct slice data,
     uint64_t *ret_rev)
 {
 	uint64_t never = UINT64_MAX;
 	int fd, err = 0;
 
-	fd = open_file(path, if_rev, expect);
+	fd = open_file(path, only->if_rev, only->rev);
 	if (fd < 0)
 		return fd;
-	if (if_rev && expect != 0 &&
-	    ioctl(fd, GOVFS_IOC_EXPECT, &expect) == -1)
+	if (only->if_rev && only->rev != 0 &&
+	    ioctl(fd, GOVFS_IOC_EXPECT, &only->rev) == -1)
+		err = -errno;
+	if (err == 0 && only->token != 0 &&
+	    ioctl(fd, GOVFS_IOC_TOKEN, &only->token) == -1)
 		err = -errno;
 	if (err == 0 && ftruncate(fd, 0) == -1)
 		err = -errno;
@@ -195,6 +211,12 @@ put_failed(const struct gov_args *args, const char *path, int err)
 {
 	uint64_t now = 0;
 
+	if (err == -ESTALE && args->value[OPT_IF_REV] == NULL &&
+	    args->value[OPT_TOKEN] != NULL) {
+		fprintf(stderr, "gov: %s: conflict: the lock has been granted "
+		    "anew since that token\n", path);
+		return EXIT_CONFLICT;
+	}
 	if (args->value[OPT_IF_REV] == NULL || (err != -ESTALE && err != -EEXIST))
 		return gov_fail_errno(path, err);
 	gov_file_rev(path, &now);

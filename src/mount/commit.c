@@ -379,6 +379,7 @@ fill_birth(struct mount *m, struct pending *p, struct handle *h)
 	struct birth *birth = node->birth;
 
 	c->kind = COMMAND_birth;
+	c->token = h->token;
 	c->dir = p->parent = birth->dir;
 	pending_name(p, birth->name, NULL);
 	/* A displaced node's number stays dead in this kernel, and one of an
@@ -406,6 +407,7 @@ fill_write(struct mount *m, struct pending *p, struct handle *h)
 	struct command *c = &p->ereq.command;
 
 	c->kind = h->append && !h->whole ? COMMAND_append : COMMAND_write;
+	c->token = h->token;
 	c->node = h->node->alias != 0 ? h->node->alias : h->ino;
 	if (h->creator)
 		c->flags |= WRITE_CREATOR;

@@ -69,6 +69,7 @@ struct handle {
 	bool stale;	      /* a commit was refused: ESTALE until reopened */
 	uint64_t base_rev;
 	uint64_t expect_rev;
+	uint64_t token;	      /* GOVFS_IOC_TOKEN; 0: none */
 	struct pending *commit; /* under way */
 	struct flusher *flushers; /* requests waiting for it */
 	bool released;	      /* RELEASE has come; freed after the commit */

@@ -352,6 +352,9 @@ op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 		h->expects = true;
 		h->expect_rev = value;
 		fuse_reply_ioctl(req, 0, NULL, 0);
+	} else if (cmd == GOVFS_IOC_TOKEN && in_size == sizeof value) {
+		memcpy(&h->token, in, sizeof h->token);
+		fuse_reply_ioctl(req, 0, NULL, 0);
 	} else if (cmd == GOVFS_IOC_LEASE && out_size >= sizeof value) {
 		ioctl_lease(m, req, h);
 	} else if (cmd == GOVFS_IOC_VERSION && out_size >= sizeof value) {
