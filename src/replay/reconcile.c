@@ -176,7 +176,8 @@ move_aside(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
 /*
  * A file for a file: as whoever did it elsewhere has most likely seen to, the
  * name is never absent.  The new one is made aside and renamed over the old.
- * false: it can't be done so.
+ * false: it can't be done so.  Only where no queued change waits behind us: a
+ * node left aside by one more crossing would lead to the next.
  */
 static bool
 replace(struct replay *r, struct store_txn *t, struct op *op, uint64_t k,
@@ -188,6 +189,8 @@ replace(struct replay *r, struct store_txn *t, struct op *op, uint64_t k,
 	struct op aside = {.change = {.dir = op->change.dir}};
 	char *name = aside.change.name;
 
+	if (r->behind_rev == 0)
+		return false;
 	step.node = committed(t, op->change.dir, slice_str(op->change.name));
 	if (step.node == 0 || !kview_attr(kv, t, step.node, &step.attr) ||
 	    S_ISDIR(step.attr.mode))
