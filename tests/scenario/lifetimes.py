@@ -37,8 +37,9 @@ def expiry(n, ttl):
     random.seed(7)
     ways = [lambda p, s: os.utime(p), lambda p, s: write(p, s),
         lambda p, s: os.utime(p, (1, 1))]
-    plan = sorted((random.uniform(0.1, 3), name) for name in names
-        for _ in range(4))
+    # Never two thirds of the ttl apart.
+    plan = sorted((random.uniform(i, i + 1) * ttl / 3, name)
+        for name in names for i in range(3))
     start = time.monotonic()
     for at, name in plan:
         time.sleep(max(0, start + at - time.monotonic()))
