@@ -9,7 +9,7 @@ libgovfs_a_SOURCES += \
 	src/mount/mount_internal.h \
 	src/mount/op_dir.c \
 	src/mount/op_io.c \
-	src/mount/op_lock.c \
+	src/mount/lock_pid.c src/mount/op_lock.c \
 	src/mount/op_name.c \
 	src/mount/op_node.c \
 	src/mount/op_open.c \

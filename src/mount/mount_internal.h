@@ -188,6 +188,7 @@ struct mount {
 	struct flusher *flushers;
 	struct lock_wait *lock_waits;
 	struct unlock *unlocks;
+	struct lock_pid *lock_pids;
 	struct life *lives;
 	struct parked *parked;
 	unsigned n_parked;
@@ -328,6 +329,11 @@ void lock_released(struct mount *, struct handle *, bool flock_release,
 void lock_interrupts(struct mount *);
 void lock_session_lost(struct mount *, uint64_t session);
 void lock_tick(struct mount *, uint64_t now_ns);
+
+/* lock_pid.c: a range was taken through a handle without FLUSH; who reads */
+void lock_pid_watch(struct mount *, struct handle *, uint64_t owner, pid_t);
+void lock_pid_seen(struct mount *, struct handle *, uint64_t owner);
+void lock_pid_released(struct mount *, struct handle *);
 
 /* Removes a node whose holder is gone; tried until answered. */
 void lock_reap(struct mount *, uint64_t node);

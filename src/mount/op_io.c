@@ -121,6 +121,8 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		reply_errno(req, -EIO);
 		return;
 	}
+	if (h->has_ranges && fi->lock_owner != 0)
+		lock_pid_seen(m, h, fi->lock_owner);
 	if (h->node != NULL) {
 		read_file(m, req, h, size, (uint64_t)off);
 		return;

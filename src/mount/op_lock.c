@@ -34,6 +34,8 @@ struct lock_wait {
 	struct handle *handle;
 	uint64_t node;
 	uint64_t session, seq; /* of the lock command; 0: not answered yet */
+	uint64_t owner;
+	pid_t pid;
 	bool is_flock;
 	bool interrupted;
 	struct lock_wait *prev, *next;
@@ -254,7 +256,8 @@ locked(struct pending *p, const struct outcome *outcome)
 	struct command *c = &p->ereq.command;
 	struct lock_wait *w, now = {.mount = m, .req = req, .handle = h,
 	    .node = c->node, .session = c->stamp.session,
-	    .seq = c->stamp.seq, .is_flock = (c->flags & LOCK_FLOCK) != 0};
+	    .seq = c->stamp.seq, .owner = c->lock.owner,
+	    .pid = (pid_t)c->lock.pid, .is_flock = (c->flags & LOCK_FLOCK) != 0};
 
 	h->n_locking--;
 	if (outcome->err == -ESTALE && node_of(m, h->ino) != c->node) {
@@ -304,6 +307,8 @@ note_held(struct lock_wait *w)
 		h->has_flock = true;
 	else
 		h->has_ranges = h->node->has_ranges = true;
+	if (!w->is_flock && !h->writes)
+		lock_pid_watch(w->mount, h, w->owner, w->pid);
 }
 
 /*
@@ -467,6 +472,7 @@ lock_released(struct mount *m, struct handle *h, bool flock_release,
 	    .end = UINT64_MAX};
 	uint64_t node = node_of(m, h->ino);
 
+	lock_pid_released(m, h);
 	if (h->has_flock || flock_release)
 		unlock_new(m, COMMAND_unlock, node, LOCK_FLOCK, &spec);
 	if (h->has_ranges)

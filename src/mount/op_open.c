@@ -310,7 +310,7 @@ reply_created(struct mount *m, fuse_req_t req, struct handle *h,
 	reply_entry_of(m, &attr, &e);
 	fi->fh = handle_fh(h);
 	fi->direct_io = 1;
-	fi->noflush = !h->writes;
+	fi->noflush = !h->writes && !h->node->has_ranges;
 	reply_remember(m, req, &e);
 	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
 		kview_forget(m->kview, h->ino, 1);

@@ -329,7 +329,7 @@ finish_open(struct mount *m, struct parked *p)
 		p->fi.cache_readdir = p->fi.keep_cache = !m->conf.strict;
 	} else {
 		p->fi.direct_io = 1;
-		p->fi.noflush = !h->writes;
+		p->fi.noflush = !h->writes && !h->node->has_ranges;
 	}
 	if (h->writes && (h->flags & O_TRUNC) != 0)
 		draft_truncate(m, h, 0);
