@@ -83,6 +83,7 @@ struct outcome {
 	uint64_t value;	 /* session_open: the range's first inode number;
 			  * lock: the fencing token, 0: it waits in the queue */
 	struct attr attr; /* of ino afterwards; attr.ino 0: none */
+	bool fenced;	 /* ESTALE because of a guard or token, not of a name */
 	const char *reason; /* err != 0: one sentence, static; or NULL */
 	unsigned n_changes;
 	struct change *changes; /* owned; NULL when there are none */

@@ -109,6 +109,7 @@ check(struct step *s, const struct fence *f, uint64_t ino)
 {
 	uint64_t token = s->c->token;
 
+	s->out->fenced = true;
 	if (f->refused)
 		return step_refuse(s, -ESTALE,
 		    "the lock that guards it is not held by this host");
@@ -116,6 +117,7 @@ check(struct step *s, const struct fence *f, uint64_t ino)
 	    token != tree_lock_token(s->txn, f->guarded ? f->nearest : ino))
 		return step_refuse(s, -ESTALE,
 		    "the lock has been granted anew since that token");
+	s->out->fenced = false;
 	return 0;
 }
 

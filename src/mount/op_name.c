@@ -197,7 +197,7 @@ finish_entry(struct pending *p, const struct outcome *outcome)
 	struct mount *m = p->mount;
 
 	/* Rule P: the name changed after what this kernel had been told. */
-	if (outcome->err == -ESTALE)
+	if (outcome->err == -ESTALE && !outcome->fenced)
 		reply_stale(m, p->req, p->ereq.command.kind, p->parent,
 		    -EEXIST);
 	else if (outcome->err != 0)
@@ -367,7 +367,7 @@ natural(const struct pending *p)
 static void
 finish_removal(struct pending *p, const struct outcome *outcome)
 {
-	if (outcome->err == -ESTALE)
+	if (outcome->err == -ESTALE && !outcome->fenced)
 		reply_stale(p->mount, p->req, p->ereq.command.kind, p->parent,
 		    natural(p));
 	else
