@@ -443,7 +443,7 @@ def test_kills():
 
 def test_inherited():
     """A POSIX lock is its process's, not its child's."""
-    for how, kind in (('os.O_RDWR', 'F_WRLCK'),):
+    for how, kind in (('os.O_RDWR', 'F_WRLCK'), ('os.O_RDONLY', 'F_RDLCK')):
         os.close(os.open(HOST[1] + '/locks/inh', os.O_CREAT | os.O_RDWR))
         p, q = Actor(HOST[1]), Actor(HOST[2])
         until(lambda: os.path.exists(HOST[2] + '/locks/inh'))
