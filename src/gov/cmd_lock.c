@@ -14,13 +14,16 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -29,8 +32,11 @@
 #include "base/ioctl.h"
 #include "gov/gov.h"
 
-/* How often the rest of the session is looked at. */
+/* How often the daemon is asked for the rest of the session. */
 #define LOOK_MS 100
+/* How often that is looked at, and what is too little for any wait. */
+#define STEP_MS 20
+#define LAST_MS 60
 #define STEPS_MAX 8
 #define KILL_DEFAULT "TERM,2s,KILL"
 
@@ -148,15 +154,21 @@ take(int fd, const char *path, const struct gov_args *args)
 	struct sigaction action = {.sa_handler = on_alarm};
 	const char *seconds = args->value[OPTION_WAIT];
 	int how = LOCK_EX, err;
+	/* Again and again: the first may come before flock(2) waits. */
+	struct itimerval timer = {.it_interval.tv_usec = 50000}, off = {0};
+	double wait = seconds == NULL ? 0 : strtod(seconds, NULL);
 
 	if (args->value[OPTION_NOBLOCK] != NULL)
 		how |= LOCK_NB;
 	if (seconds != NULL) {
 		sigaction(SIGALRM, &action, NULL);
-		alarm((unsigned)atoi(seconds) + (atoi(seconds) == 0));
+		timer.it_value.tv_sec = (time_t)wait;
+		timer.it_value.tv_usec =
+		    (suseconds_t)((wait - (double)(time_t)wait) * 1e6) + 1;
+		setitimer(ITIMER_REAL, &timer, NULL);
 	}
 	err = flock(fd, how) == 0 ? 0 : errno;
-	alarm(0);
+	setitimer(ITIMER_REAL, &off, NULL);
 	if (err == EWOULDBLOCK || err == EINTR) {
 		fprintf(stderr, "gov: %s: somebody has the lock\n", path);
 		return EXIT_CONFLICT;
@@ -164,41 +176,76 @@ take(int fd, const char *path, const struct gov_args *args)
 	return err == 0 ? 0 : gov_fail_errno(path, -err);
 }
 
-/* Milliseconds that the lock surely lasts; 0: lost, or the daemon is gone. */
-static int
-left_ms(int fd)
-{
-	uint64_t ns;
+/*
+ * Asks how long the lock surely lasts, in a thread: a daemon that is stopped
+ * doesn't answer, and what it said last holds meanwhile.
+ */
+struct lease {
+	int fd;
+	_Atomic uint64_t until_ns; /* clock_now_ns(); 0: lost */
+};
 
-	if (ioctl(fd, GOVFS_IOC_LEASE, &ns) != 0)
-		return 0;
-	return ns / 1000000 > 3600000 ? 3600000 : (int)(ns / 1000000);
+static void
+look(struct lease *l)
+{
+	uint64_t begun_ns = clock_now_ns(), ns;
+
+	if (ioctl(l->fd, GOVFS_IOC_LEASE, &ns) != 0)
+		l->until_ns = 0;
+	else
+		l->until_ns = begun_ns + ns;
 }
 
-/* Waits for the command, or for the moment to end it. */
+static void *
+look_again(void *arg)
+{
+	struct lease *l = arg;
+
+	while (l->until_ns != 0) {
+		poll(NULL, 0, LOOK_MS);
+		look(l);
+	}
+	return NULL;
+}
+
+static uint64_t
+left_ms(const struct lease *l)
+{
+	uint64_t until_ns = l->until_ns, now = clock_now_ns();
+
+	return until_ns > now ? (until_ns - now) / NS_PER_MS : 0;
+}
+
+/*
+ * Waits for the command, or for the moment to end it: early enough for all
+ * steps, but never while renewals come as they should.  What has not been sent
+ * when the end is near is sent then.
+ */
 static int
-watch(int fd, pid_t pid, const struct steps *steps, bool *ret_lost)
+watch(struct lease *lease, pid_t pid, const struct steps *steps,
+    bool *ret_lost)
 {
 	struct pollfd p = {
 	    .fd = (int)syscall(SYS_pidfd_open, pid, 0),
 	    .events = POLLIN,
 	};
+	uint64_t begun_ns = 0, now, left, need = left_ms(lease) / 2;
 	unsigned next = 0;
-	uint64_t begun_ns = 0, now;
-	int status, left;
+	int status;
 
-	while (poll(&p, 1, LOOK_MS) <= 0) {
+	if (need > (uint64_t)steps->total_ms + LOOK_MS)
+		need = (uint64_t)steps->total_ms + LOOK_MS;
+	while (poll(&p, 1, STEP_MS) <= 0) {
 		now = clock_now_ns();
-		left = left_ms(fd);
-		if (begun_ns == 0 && left <= steps->total_ms + LOOK_MS) {
-			fprintf(stderr, "gov: the lock is being lost (%d ms "
-				"left), ending the command\n", left);
+		left = left_ms(lease);
+		if (begun_ns == 0 && left <= need) {
+			fprintf(stderr, "gov: the lock is being lost (%" PRIu64
+				" ms left), ending the command\n", left);
 			begun_ns = now;
 			*ret_lost = true;
 		}
-		while (begun_ns != 0 && next < steps->n &&
-		    (left == 0 || now - begun_ns >=
-			steps->step[next].after_ms * NS_PER_MS))
+		while (begun_ns != 0 && next < steps->n && (left <= LAST_MS ||
+		    now - begun_ns >= steps->step[next].after_ms * NS_PER_MS))
 			kill(-pid, steps->step[next++].signal);
 	}
 	close(p.fd);
@@ -212,14 +259,18 @@ spawn(int fd, char **argv)
 {
 	char token[24] = "";
 	ssize_t n = fgetxattr(fd, "gov.token", token, sizeof token - 1);
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 
 	if (pid != 0)
 		return pid;
 	if (n > 0)
 		setenv("GOV_TOKEN", token, 1);
 	setpgid(0, 0); /* the steps are for its children, too */
-	close(fd);
+	/* It keeps the descriptor, and so the lock until it has ended, should
+	 * we be killed. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(EXIT_FAILED);
 	execvp(argv[0], argv);
 	fprintf(stderr, "gov: %s: %s\n", argv[0], strerror(errno));
 	_exit(127);
@@ -240,26 +291,33 @@ run_locked(const char *path, const struct gov_args *args)
 	struct sigaction action = {.sa_handler = pass_on};
 	struct steps steps = {0};
 	const char *how = args->value[OPTION_KILL];
+	struct lease lease = {0};
+	pthread_t looks;
 	bool lost = false;
 	int fd, code;
 
 	if (!parse_steps(how != NULL ? how : KILL_DEFAULT, &steps))
 		return gov_usage("--kill=%s: signals and waits, as in %s", how,
 		    KILL_DEFAULT);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	/* For reading: such a descriptor is closed without asking the daemon. */
+	fd = open(path, O_RDONLY | O_CREAT, 0644);
 	if (fd < 0)
 		return gov_fail_errno(path, -errno);
 	code = take(fd, path, args);
 	if (code != 0)
 		return code;
+	lease.fd = fd;
+	look(&lease);
 	child = spawn(fd, args->argv + 1);
 	if (child < 0)
 		return gov_fail("fork: %s", strerror(errno));
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
-	code = watch(fd, child, &steps, &lost);
-	close(fd);
+	if (pthread_create(&looks, NULL, look_again, &lease) != 0)
+		lease.until_ns = 0;
+	code = watch(&lease, child, &steps, &lost);
+	flock(fd, LOCK_UN); /* whatever it has left running */
 	return lost ? EXIT_FAILED : code;
 }
 
