@@ -330,6 +330,7 @@ static void
 on_session_ready(void *arg)
 {
 	life_session_ready(arg);
+	lock_session_ready(arg);
 }
 
 static void

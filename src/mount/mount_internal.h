@@ -328,6 +328,7 @@ void lock_released(struct mount *, struct handle *, bool flock_release,
     uint64_t owner);
 void lock_interrupts(struct mount *);
 void lock_session_lost(struct mount *, uint64_t session);
+void lock_session_ready(struct mount *);
 void lock_tick(struct mount *, uint64_t now_ns);
 
 /* lock_pid.c: a range was taken through a handle without FLUSH; who reads */

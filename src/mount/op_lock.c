@@ -33,10 +33,10 @@ struct lock_wait {
 	fuse_req_t req;
 	struct handle *handle;
 	uint64_t node;
-	uint64_t session, seq; /* of the lock command; 0: not answered yet */
-	uint64_t owner;
-	pid_t pid;
-	bool is_flock;
+	uint64_t session, seq; /* of the lock command; 0: the session is over,
+				* it is asked for anew in the next */
+	uint32_t flags;	       /* to ask again */
+	struct lock_spec spec;
 	bool interrupted;
 	struct lock_wait *prev, *next;
 };
@@ -256,14 +256,19 @@ locked(struct pending *p, const struct outcome *outcome)
 	struct command *c = &p->ereq.command;
 	struct lock_wait *w, now = {.mount = m, .req = req, .handle = h,
 	    .node = c->node, .session = c->stamp.session,
-	    .seq = c->stamp.seq, .owner = c->lock.owner,
-	    .pid = (pid_t)c->lock.pid, .is_flock = (c->flags & LOCK_FLOCK) != 0};
+	    .seq = c->stamp.seq, .flags = c->flags, .spec = c->lock};
+	bool again = outcome->err == -ESTALE && node_of(m, h->ino) != c->node;
 
 	h->n_locking--;
-	if (outcome->err == -ESTALE && node_of(m, h->ino) != c->node) {
-		/* Its birth, a moment ago, became a write to another's file. */
+	/* What was told is over with its session, nothing of it was seen. */
+	if (outcome->err == 0 && h->lock_session == 0 &&
+	    now.session != session_id(m->conf.session))
+		now.session = 0;
+	if (again) {
+		/* Its birth became, a moment ago, a write to another's file. */
 		lock(m, req, h, c->flags, &c->lock);
-	} else if (outcome->err == 0 && outcome->value != 0) {
+	} else if (outcome->err == 0 && outcome->value != 0 &&
+	    now.session != 0) {
 		granted(&now);
 	} else if (outcome->err == 0) {
 		w = calloc(1, sizeof *w);
@@ -272,6 +277,8 @@ locked(struct pending *p, const struct outcome *outcome)
 		h->n_locking++;
 		DL_APPEND(m->lock_waits, w);
 		fuse_req_interrupt_func(req, on_interrupt, w);
+		if (w->session == 0 && session_ready(m->conf.session))
+			lock_session_ready(m);
 	} else {
 		/* Nobody waits for what may still be granted. */
 		if (outcome->err == -EINTR || outcome->err == -ETIMEDOUT)
@@ -303,12 +310,13 @@ note_held(struct lock_wait *w)
 
 	if (h->lock_session == 0) /* else the session of its other locks */
 		h->lock_session = w->session;
-	if (w->is_flock)
+	if (w->flags & LOCK_FLOCK)
 		h->has_flock = true;
 	else
 		h->has_ranges = h->node->has_ranges = true;
-	if (!w->is_flock && !h->writes)
-		lock_pid_watch(w->mount, h, w->owner, w->pid);
+	if ((w->flags & LOCK_FLOCK) == 0 && !h->writes)
+		lock_pid_watch(w->mount, h, w->spec.owner,
+		    (pid_t)w->spec.pid);
 }
 
 /*
@@ -382,7 +390,7 @@ wait_end(struct mount *m, struct lock_wait *w, int err)
 	DL_DELETE(m->lock_waits, w);
 	w->handle->n_locking--;
 	reply_errno(w->req, err);
-	if (err == -EINTR)
+	if (err == -EINTR && w->session != 0)
 		unlock_new(m, COMMAND_lock_cancel, w->node, 0, NULL)->expect =
 		    w->seq;
 	handle_idle(m, w->handle);
@@ -400,15 +408,40 @@ lock_interrupts(struct mount *m)
 	lock_tick(m, clock_now_ns());
 }
 
-/* The session is over: nobody will grant what it waited for. */
+/*
+ * The session is over: nobody will grant what it waited for.  Who held nothing
+ * through that handle waits on in the next session, at the queue's end.
+ */
 void
 lock_session_lost(struct mount *m, uint64_t session)
 {
 	struct lock_wait *w, *next;
 
-	DL_FOREACH_SAFE (m->lock_waits, w, next)
-		if (w->session == session)
-			wait_end(m, w, -EIO);
+	DL_FOREACH_SAFE (m->lock_waits, w, next) {
+		if (w->session != session)
+			continue;
+		if (w->handle->lock_session != 0 || w->interrupted) {
+			wait_end(m, w, w->interrupted ? -EINTR : -EIO);
+			continue;
+		}
+		w->session = 0;
+	}
+}
+
+void
+lock_session_ready(struct mount *m)
+{
+	struct lock_wait *w, *next;
+
+	DL_FOREACH_SAFE (m->lock_waits, w, next) {
+		if (w->session != 0)
+			continue;
+		fuse_req_interrupt_func(w->req, NULL, NULL);
+		DL_DELETE(m->lock_waits, w);
+		w->handle->n_locking--;
+		lock(m, w->req, w->handle, w->flags, &w->spec);
+		free(w);
+	}
 }
 
 /* ---- freeing ---- */
