@@ -349,6 +349,10 @@ op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int set,
 		reply_errno(req, -EPERM);
 		return;
 	}
+	if (h != NULL && lock_lost(m, h)) {
+		reply_errno(req, -EIO);
+		return;
+	}
 	if (!mount_writable(m)) {
 		reply_errno(req, -EROFS);
 		return;
@@ -399,9 +403,7 @@ setattr_draft(struct mount *m, fuse_req_t req, struct handle *h, uint64_t ino,
 	struct stat st;
 	int err;
 
-	if (lock_lost(m, h))
-		err = -EIO;
-	else if (size > mount_max_file(m))
+	if (size > mount_max_file(m))
 		err = -EFBIG;
 	else
 		err = draft_truncate(m, h, size);
