@@ -278,6 +278,14 @@ slowest_open(void)
 	return slowest;
 }
 
+/* Not for ever: the daemon may have ended. */
+static void
+wait_for(int place, uint64_t least)
+{
+	for (int i = 0; i < 60000 && stage->user[place] < least; i++)
+		usleep(1000);
+}
+
 static void
 play(unsigned changes, unsigned names, unsigned seed, unsigned max_mib)
 {
@@ -303,8 +311,7 @@ play(unsigned changes, unsigned names, unsigned seed, unsigned max_mib)
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 	close(fd);
 	stage->remote_on = true;
-	while (stage->user[FILL] < names)
-		usleep(1000);
+	wait_for(FILL, names);
 	stage->remote_on = false;
 	player_drain(stage, 60000);
 	watcher = fork();
@@ -313,8 +320,7 @@ play(unsigned changes, unsigned names, unsigned seed, unsigned max_mib)
 	looker = fork();
 	if (looker == 0)
 		look();
-	while (stage->user[READY] == 0)
-		usleep(1000);
+	wait_for(READY, 1);
 
 	before = rss_mib(stage->daemon);
 	helper = stage->helper;
