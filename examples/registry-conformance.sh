@@ -325,7 +325,7 @@ ephemeral() {
 	is "$(lines "$out/gone")" 1 'R9: just one'
 	unwatch
 
-	bash -c 'echo here > "$1/alive/s"' _ "$A"
+	bash -c 'set -C; echo here > "$1/alive/s"' _ "$A"
 	sync_all
 	is "$(cat "$C/alive/s")" here \
 	    "R9: with lifetime session it outlives the process that made it"

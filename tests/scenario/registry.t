@@ -36,7 +36,45 @@ conforms 1
 cluster down
 
 DIR=$tmp/three
-cluster up 3 || bail_out "the cluster does not come up"
+CLUSTER_CONF="session_ttl_ms = 2000" cluster up 3 ||
+	bail_out "the cluster does not come up"
 conforms 1 2 3
+
+# What the script can't do: a host dies.
+mkdir "$(host 1)/config/alive"
+setfattr -n gov.lifetime -v session "$(host 1)/config/alive"
+gov sync "$(host 3)" >/dev/null
+(set -C; echo three > "$(host 3)/config/alive/three") # O_EXCL claims it
+gov sync "$(host 2)" >/dev/null
+for i in 1 2; do
+	inotifywait -m -e delete --format '%e %f' "$(host $i)/config/alive" \
+	    > "$tmp/seen.$i" 2> "$tmp/seen.$i.err" &
+	wait_for 10 grep -q established "$tmp/seen.$i.err"
+done
+(flock 9 && exec sleep 600) 9> "$(host 3)/locks/l" >/dev/null 2>&1 \
+    {tap_out}>&- {tap_err}>&- &
+holder=$!
+wait_for 10 grep -q '/locks/l held' "$(host 1)/.gov/locks"
+began=$(now_ms)
+cluster kill 3
+ok 'R9: a file with lifetime session stays while its host may live' \
+    test -e "$(host 1)/config/alive/three"
+nok 'R15: so does its lock' flock -n "$(host 1)/locks/l" true
+ok "R9: it goes with the host" wait_for 10 \
+    sh -c "! test -e '$(host 1)/config/alive/three'"
+took=$(($(now_ms) - began))
+diag "session ttl 2000 ms: gone $took ms after the kill"
+ok 'R9: not before its last renewal is a ttl ago' test "$took" -ge 1300
+ok 'R15: its lock is free' flock -w 2 "$(host 2)/locks/l" true
+for i in 1 2; do
+	wait_for 5 grep -q three "$tmp/seen.$i"
+	is "$(cat "$tmp/seen.$i")" 'DELETE three' \
+	    "R9: one delete event on host $i (not so: rows purged without one)"
+done
+kill $holder 2>/dev/null
+cluster start 3
+ok 'R9: nor is it there for the host when that comes back' \
+    wait_for 10 sh -c "[ -d '$(host 3)/config/alive' ] &&
+	! test -e '$(host 3)/config/alive/three'"
 ok 'the hosts have the same tree' wait_for 10 same 1 2 3
 done_testing
