@@ -237,6 +237,7 @@ on_tick(uv_timer_t *timer)
 		lock_tick(m, clock_now_ns());
 	if (m->parked != NULL)
 		park_expire(m, clock_now_ns());
+	metric_set(METRIC_drafts_bytes, (int64_t)m->drafts_bytes);
 }
 
 /*

@@ -360,7 +360,6 @@ void dotgov_open(struct mount *, fuse_req_t, uint64_t ino,
     struct fuse_file_info *);
 void dotgov_readlink(struct mount *, fuse_req_t, uint64_t ino);
 void dotgov_readdir(fuse_req_t, size_t size, off_t off, bool plus);
-const char *dotgov_health(struct mount *, struct buf *ret_line);
 
 /* op_*.c: the kernel's requests */
 void op_init(void *, struct fuse_conn_info *);

@@ -102,25 +102,6 @@ kview_new(void)
 	return kv;
 }
 
-void
-kview_free(struct kview *kv)
-{
-	struct kname *name, *next_name;
-	struct knode *node, *next_node;
-
-	if (kv == NULL)
-		return;
-	HASH_ITER (hh, kv->names, name, next_name) {
-		HASH_DEL(kv->names, name);
-		free(name);
-	}
-	HASH_ITER (hh, kv->nodes, node, next_node) {
-		HASH_DEL(kv->nodes, node);
-		free(node);
-	}
-	free(kv);
-}
-
 struct knode *
 kview_find(struct kview *kv, uint64_t ino)
 {

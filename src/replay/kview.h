@@ -54,8 +54,8 @@ struct knode {
 	UT_hash_handle hh;
 };
 
+/* Lives as long as the process: the kernel may ask to the very end. */
 struct kview *kview_new(void);
-void kview_free(struct kview *);
 
 struct knode *kview_find(struct kview *, uint64_t ino); /* NULL: unknown */
 struct knode *kview_node(struct kview *, uint64_t ino); /* made if unknown */
