@@ -206,7 +206,20 @@ def until_free(name, host=1):
     return until(lambda: not locks(host, name))
 
 
+def synced(host):
+    """What was committed anywhere before, that host shows from now on."""
+    def sync():
+        try:
+            return os.getxattr(HOST[host], 'gov.sync')
+        except OSError:  # the next leader is not there yet
+            return None
+    if not until(sync, 20):
+        ok(False, 'O4: host %d catches up' % host)
+
+
 def token(host, name):
+    """The token of the last grant there was before; an errno's name."""
+    synced(host)
     try:
         return int(os.getxattr(HOST[host] + '/' + name, 'gov.token'))
     except OSError as e:
