@@ -6,6 +6,7 @@
 //	etcdbench wake SECONDS                   FROM TO
 //	etcdbench gap SECONDS                    ENDPOINT
 //	etcdbench fill KEYS                      ENDPOINT...
+//	etcdbench keep SECONDS LEASES            ENDPOINT...
 //
 // CONNS connections are shared by the clients, spread over the endpoints in
 // turn; each client has its own key.  What comes out is "name value" lines.
@@ -27,7 +28,7 @@ const valueLen = 256
 
 func main() {
 	if len(os.Args) < 3 {
-		die("usage: etcdbench leader|put|get|wake|gap|fill ...")
+		die("usage: etcdbench leader|put|get|wake|gap|fill|keep ...")
 	}
 	args := os.Args[2:]
 	switch os.Args[1] {
@@ -43,6 +44,8 @@ func main() {
 		gap(seconds(args[0]), args[1])
 	case "fill":
 		fill(number(args[0]), args[1:])
+	case "keep":
+		keep(seconds(args[0]), number(args[1]), args[2:])
 	default:
 		die("there is no " + os.Args[1])
 	}
@@ -259,4 +262,49 @@ func fill(n int, endpoints []string) {
 		}(w)
 	}
 	wg.Wait()
+}
+
+// keep has leases of 10 s and says so; its client then renews each of them
+// thrice in that time.
+func keep(d time.Duration, n int, endpoints []string) {
+	const n_workers = 48
+	var wg sync.WaitGroup
+	renewed := make([]<-chan *clientv3.LeaseKeepAliveResponse, n)
+	var conns []*clientv3.Client
+	for _, e := range endpoints {
+		conns = append(conns, connect(e))
+	}
+	for w := 0; w < n_workers; w++ {
+		wg.Add(1)
+		go func(w int) {
+			defer wg.Done()
+			for i := w; i < n; i += n_workers {
+				c := conns[i%len(conns)]
+				ctx := context.Background()
+				lease, err := c.Grant(ctx, 10)
+				if err != nil {
+					die(err)
+				}
+				renewed[i], err = c.KeepAlive(ctx, lease.ID)
+				if err != nil {
+					die(err)
+				}
+			}
+		}(w)
+	}
+	wg.Wait()
+	fmt.Printf("leases %d\n", n)
+	before := waiting(renewed)
+	time.Sleep(d)
+	fmt.Printf("rate %.0f\n",
+		float64(waiting(renewed)-before)/d.Seconds())
+}
+
+// waiting counts the answers that nobody has taken: so few are all kept.
+func waiting(renewed []<-chan *clientv3.LeaseKeepAliveResponse) int {
+	n := 0
+	for _, c := range renewed {
+		n += len(c)
+	}
+	return n
 }

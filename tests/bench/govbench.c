@@ -7,6 +7,7 @@
  *   govbench wake SECONDS FROM TO         a put in FROM wakes inotify on TO
  *   govbench gap SECONDS DIR              the longest time without a put
  *   govbench fill FILES DIR...            make files of 256 B
+ *   govbench keep SECONDS FILES DIR...    files that are refreshed in time
  *   govbench disk SECONDS WRITERS DIR     4 KiB overwritten durably, raw
  *   govbench disk-append SECONDS DIR      256 B appended durably, raw
  *
@@ -46,6 +47,8 @@ enum {
 	MAX_SAMPLES = 1 << 18,	/* of a client */
 	MAX_ERRORS = 1000,
 	WAKE_LIMIT_MS = 5000,
+	KEEPERS_EACH = 16,	/* of a directory */
+	KEEP_MS = 10000 / 3,	/* as etcd's client: thrice in a lease's time */
 };
 
 /* One client's results, in memory that it shares with its parent. */
@@ -62,11 +65,14 @@ struct load {
 	char **dirs;
 	unsigned n_dirs;
 	int (*prepare)(unsigned client, const char *dir);
+	const char *ready;	/* printed when all are prepared; or NULL */
+	void (*pace)(uint64_t n); /* until it is time to call; or NULL */
 	int (*call)(unsigned client, uint64_t n);
 };
 
 struct shared {
-	uint64_t end_ns;	/* for all clients */
+	uint64_t begin_ns, end_ns; /* for all clients */
+	unsigned n_made;	/* clients that have made their files */
 	uint64_t woken_ns;	/* when the watcher read its event */
 };
 
@@ -176,9 +182,13 @@ static void
 client_run(const struct load *load, struct client *c, unsigned idx)
 {
 	for (uint64_t n = 1;; n++) {
-		uint64_t start = now_ns(), end;
-		int err = load->call(idx, n);
+		uint64_t start, end;
+		int err;
 
+		if (load->pace != NULL)
+			load->pace(n);
+		start = now_ns();
+		err = load->call(idx, n);
 		end = now_ns();
 		if (end > shared->end_ns)
 			return;
@@ -253,7 +263,12 @@ load_run(const struct load *load)
 	for (unsigned i = 0; i < load->n_clients; i++)
 		if (read(ready[0], &byte, 1) != 1)
 			clients_failed(clients, load->n_clients);
-	shared->end_ns = now_ns() + (uint64_t)(load->seconds * 1e9);
+	if (load->ready != NULL) {
+		puts(load->ready);
+		fflush(stdout);
+	}
+	shared->begin_ns = now_ns();
+	shared->end_ns = shared->begin_ns + (uint64_t)(load->seconds * 1e9);
 	close(go[1]);
 	for (unsigned i = 0; i < load->n_clients; i++) {
 		int status;
@@ -333,6 +348,72 @@ static int
 fill_call(unsigned client, uint64_t n)
 {
 	return 0;
+}
+
+/* ---- keep ---- */
+
+static char ready_line[32];
+static const char *keep_dir; /* the calling client's */
+static unsigned n_keep;	     /* all clients' files */
+static unsigned n_keepers;
+
+/* One of the client's files, in turn. */
+static int
+keep_call(unsigned client, uint64_t n)
+{
+	unsigned own = (n_keep - client + n_keepers - 1) / n_keepers;
+
+	path_set(keep_dir, "lease", client + n % own * n_keepers);
+	return utimensat(AT_FDCWD, path, NULL, 0) < 0 ? -errno : 0;
+}
+
+/* All of the client's that are there, if it is time. */
+static int
+keep_round(unsigned client, unsigned made, uint64_t *last_ns)
+{
+	int err = 0;
+
+	if (now_ns() - *last_ns < KEEP_MS * UINT64_C(1000000))
+		return 0;
+	*last_ns = now_ns();
+	for (unsigned i = 0; i < made && err == 0; i++)
+		err = keep_call(client, i);
+	return err;
+}
+
+/* Makes them, and keeps them alive until everybody has made his. */
+static int
+keep_prepare(unsigned client, const char *dir)
+{
+	unsigned own = (n_keep - client + n_keepers - 1) / n_keepers;
+	uint64_t last_ns = now_ns();
+	int err = 0;
+
+	keep_dir = dir;
+	for (unsigned i = 0; i < own && err == 0; i++) {
+		path_set(dir, "lease", client + i * n_keepers);
+		err = put(O_CREAT, client, i);
+		if (err == 0)
+			err = keep_round(client, i, &last_ns);
+	}
+	__atomic_add_fetch(&shared->n_made, 1, __ATOMIC_RELAXED);
+	while (err == 0 && n_keepers > __atomic_load_n(&shared->n_made,
+	    __ATOMIC_RELAXED)) {
+		usleep(10000);
+		err = keep_round(client, own, &last_ns);
+	}
+	return err;
+}
+
+static void
+keep_pace(uint64_t n)
+{
+	uint64_t due = shared->begin_ns +
+	    n * n_keepers * KEEP_MS * 1000000 / n_keep;
+	uint64_t now = now_ns();
+
+	if (due > now)
+		usleep((useconds_t)((due - now) / 1000));
 }
 
 /* ---- read ---- */
@@ -590,7 +671,8 @@ main(int argc, char **argv)
 		die("usage: govbench WHAT NUMBER ... DIR...");
 	load.seconds = number(argv[2]);
 	load.dirs = argv + 3;
-	if (strcmp(what, "put") == 0 || strcmp(what, "disk") == 0) {
+	if (strcmp(what, "put") == 0 || strcmp(what, "disk") == 0 ||
+	    strcmp(what, "keep") == 0) {
 		load.n_clients = (unsigned)number(argv[3]);
 		load.dirs++;
 	}
@@ -600,6 +682,14 @@ main(int argc, char **argv)
 	if (strcmp(what, "put") == 0) {
 		load.prepare = put_prepare;
 		load.call = put_call;
+	} else if (strcmp(what, "keep") == 0) {
+		n_keep = load.n_clients;
+		n_keepers = load.n_clients = KEEPERS_EACH * load.n_dirs;
+		snprintf(ready_line, sizeof(ready_line), "leases %u", n_keep);
+		load.ready = ready_line;
+		load.prepare = keep_prepare;
+		load.pace = keep_pace;
+		load.call = keep_call;
 	} else if (strcmp(what, "disk") == 0) {
 		load.prepare = disk_prepare;
 		load.call = disk_call;
