@@ -66,7 +66,8 @@ fence_check(struct step *s)
 		err = change_name(s, c->dir, c->name,
 		    c->flags & RENAME_FLAG_EXCHANGE);
 		return err != 0 ? err :
-		    change_name(s, c->dir2, c->name2, true);
+		    change_name(s, c->dir2, c->name2,
+		    !(c->flags & RENAME_FLAG_NOREPLACE));
 	default:
 		return 0;
 	}

@@ -409,6 +409,10 @@ test_session(void)
 		};
 
 		is_int(apply(&c), -EPERM, "nor replaces it");
+		c.stamp = as(B);
+		c.flags = RENAME_FLAG_NOREPLACE;
+		is_int(apply(&c), -EEXIST,
+		    "F6: a race for the name is lost as any other");
 	}
 	is_int(name(COMMAND_unlink, B, LOCKS, "excl", 0), 0,
 	    "but may break the lock");
