@@ -242,7 +242,7 @@ void caller_descriptors(pid_t, const struct wanted *, struct descriptors *ret);
 bool caller_shares(pid_t, int fd, pid_t other, int other_fd);
 
 /* reply.c: attributes and entries as the kernel wants them */
-void reply_stat(const struct attr *, struct stat *ret);
+void reply_stat(struct mount *, const struct attr *, struct stat *ret);
 double reply_attr_timeout(struct mount *, uint64_t ino);
 void reply_entry_of(struct mount *, const struct attr *,
     struct fuse_entry_param *ret);

@@ -182,7 +182,7 @@ reply_draft(struct mount *m, fuse_req_t req, struct handle *h)
 			if (h->atime_ns != 0)
 				attr.atime_ns = h->atime_ns;
 		}
-		reply_stat(&attr, &st);
+		reply_stat(m, &attr, &st);
 		fuse_reply_attr(req, &st, 0);
 	} else {
 		reply_errno(req, -ENOENT);
@@ -420,7 +420,7 @@ setattr_draft(struct mount *m, fuse_req_t req, struct handle *h, uint64_t ino,
 		return;
 	}
 	attr.size = size;
-	reply_stat(&attr, &st);
+	reply_stat(m, &attr, &st);
 	fuse_reply_attr(req, &st, 0);
 }
 

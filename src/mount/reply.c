@@ -19,13 +19,21 @@ timespec_of(uint64_t ns)
 	    .tv_nsec = (long)(ns % 1000000000)};
 }
 
+/*
+ * The kernel takes one from its link count some time after it has our answer to
+ * the helper's UNLINK or RENAME.  Who is told the new count before that makes it
+ * arrive at one too few, and link(2) refuses what has none (fs/namei.c); nobody
+ * minds one too many, for that moment.
+ */
 void
-reply_stat(const struct attr *attr, struct stat *ret)
+reply_stat(struct mount *m, const struct attr *attr, struct stat *ret)
 {
 	memset(ret, 0, sizeof *ret);
 	ret->st_ino = attr->ino;
 	ret->st_mode = attr->mode;
 	ret->st_nlink = attr->nlink;
+	if (attr->nlink > 0 && replay_unlinks(m->replay, attr->ino))
+		ret->st_nlink++;
 	ret->st_uid = attr->uid;
 	ret->st_gid = attr->gid;
 	ret->st_size = (off_t)attr->size;
@@ -51,6 +59,8 @@ reply_attr_timeout(struct mount *m, uint64_t ino)
 		return 0;
 	if (node != NULL && (node->n_dirty > 0 || node->unborn ||
 	    node->wait_rev > replay_cursor(m->replay)))
+		return 0;
+	if (replay_unlinks(m->replay, ino))
 		return 0;
 	/* Refreshes of a ttl file reach us beside the log, within 1 s. */
 	return life_is(m, node_of(m, ino), LIFE_TTL) ? TTL_ATTR_TIMEOUT
@@ -81,7 +91,7 @@ reply_entry_of(struct mount *m, const struct attr *attr,
 	ret->generation = 0; /* inode numbers are never reused */
 	ret->entry_timeout = FOR_EVER;
 	ret->attr_timeout = reply_attr_timeout(m, attr->ino);
-	reply_stat(&now, &ret->attr);
+	reply_stat(m, &now, &ret->attr);
 }
 
 void
@@ -130,7 +140,7 @@ reply_attr(struct mount *m, fuse_req_t req, uint64_t ino)
 		return;
 	}
 	attr = shown(m, &attr);
-	reply_stat(&attr, &st);
+	reply_stat(m, &attr, &st);
 	fuse_reply_attr(req, &st, reply_attr_timeout(m, ino));
 }
 

@@ -364,6 +364,16 @@ replay_enact_node(struct replay *r, uint64_t ino)
 	return 0;
 }
 
+bool
+replay_unlinks(const struct replay *r, uint64_t ino)
+{
+	const struct change *c = &r->current;
+
+	return r->in_flight && r->moved &&
+	    ((c->kind == CHANGE_UNLINK && c->node == ino) ||
+	    (c->kind == CHANGE_RENAME && c->node2 == ino));
+}
+
 static enum helper_op
 create_op(const struct op *op)
 {
@@ -532,6 +542,22 @@ moved_dir(const struct change *c)
 	return c->kind == CHANGE_RENAME && S_ISDIR(c->attr.mode);
 }
 
+/* What the helper took a name from, and has others: whoever looked meanwhile was
+ * told of one too many (replay_unlinks). */
+static void
+tell_links(struct replay *r)
+{
+	const struct change *c = &r->current;
+	bool replaced = c->kind == CHANGE_RENAME;
+	const struct attr *attr = replaced ? &c->attr2 : &c->attr;
+	uint64_t ino = replaced ? c->node2 : c->node;
+	bool dead = attr->ino != 0 && attr->nlink == 0;
+
+	if (!dead && ino != 0 && replay_unlinks(r, ino) &&
+	    kview_known(r->conf.kview, ino))
+		r->conf.invalidate(r->conf.arg, ino);
+}
+
 static bool
 helper_stumbled(int err)
 {
@@ -558,6 +584,7 @@ replay_answered(struct replay *r, int err, uint32_t step)
 	uint64_t took_ns = clock_now_ns() - r->sent_ns;
 
 	assert(r->in_flight && op != NULL);
+	tell_links(r);
 	r->in_flight = false;
 	metric_time(METRIC_replay_time, took_ns);
 	metric_add(METRIC_replay_ops, 1);

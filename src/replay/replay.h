@@ -66,5 +66,7 @@ int replay_enact_name(struct replay *, uint64_t dir, struct slice name,
     uint64_t dir2, struct slice name2, uint64_t *ret_ino);
 /* OPEN or SETATTR of a node. */
 int replay_enact_node(struct replay *, uint64_t ino);
+/* The helper is taking a name from the node: answered, not returned yet. */
+bool replay_unlinks(const struct replay *, uint64_t ino);
 
 #endif
