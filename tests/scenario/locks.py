@@ -160,46 +160,6 @@ def together(orders, seconds=60):
     return got
 
 
-INSIDE = '''
-def inside(what):
-    """In the lock: false if somebody else is, too."""
-    try:
-        os.close(os.open(%r + what, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return False
-    os.unlink(%r + what)
-    return True
-''' % (TMP + '/in-', TMP + '/in-')
-
-NAMES = INSIDE + '''
-def take_file(n):
-    path, n_taken, bad = 'locks/once', 0, 0
-    end = time.monotonic() + 40
-    while n_taken < n and time.monotonic() < end:
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        except FileExistsError:
-            time.sleep(0.001)
-            continue
-        bad += not inside('file')
-        os.unlink(path)
-        n_taken += 1
-    return [n_taken, bad]
-def take_dir(n):
-    path, n_taken, bad = 'locks/once.d', 0, 0
-    end = time.monotonic() + 40
-    while n_taken < n and time.monotonic() < end:
-        try:
-            os.mkdir(path)
-        except FileExistsError:
-            time.sleep(0.001)
-            continue
-        bad += not inside('dir')
-        os.rmdir(path)
-        n_taken += 1
-    return [n_taken, bad]
-'''
-
 COUNTERS = '''
 def count(path, n, take, free, on_lock=False):
     for i in range(n):
@@ -223,14 +183,6 @@ un = lambda fd: flock(fd, LOCK_UN)
 lex = lambda fd: lockf(fd, LOCK_EX)
 lun = lambda fd: lockf(fd, LOCK_UN)
 '''
-
-
-def test_names():
-    for kind in ('file', 'dir'):
-        got = together([orders(NAMES, 'take_%s(%d)' % (kind, LOOPS))] * 3)
-        how = 'O_EXCL and unlink' if kind == 'file' else 'mkdir and rmdir'
-        eq(got, [[LOOPS, 0]] * 3,
-            'L1: one name, by %s, has never two holders' % how)
 
 
 def orders(definitions, expression):
