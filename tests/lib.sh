@@ -161,7 +161,7 @@ rev() { cat "$(host "$1")/.gov/version"; } # the revision that host shows
 digest() { gov debug digest --state "$(state "$1")"; }
 # fault I NAME VALUE
 fault() { gov debug fault --state "$(state "$1")" -- "$2" "$3"; }
-# metric I NAME: its value, e.g. govfs_parked_total
+# metric I NAME: its value, e.g. govfs_parked
 metric() {
 	gov debug metrics --state "$(state "$1")" |
 	    awk -v name="$2" '$1 == name { print $2 }'

@@ -175,8 +175,8 @@ check_PROGRAMS += tests/mount/events.t
 tests_mount_events_t_SOURCES = tests/mount/events.c tests/mount/player.c
 tests_mount_events_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_events_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
-check_SCRIPTS += tests/mount/posix.t tests/mount/commit.t tests/mount/hosts.t \
-	tests/mount/outcome.t tests/mount/lagging.t tests/mount/random.t
+check_SCRIPTS += tests/mount/posix.t tests/mount/hosts.t tests/mount/outcome.t \
+	tests/mount/unknown.t tests/mount/lagging.t tests/mount/random.t
 check_SCRIPTS += tests/mount/fresh.t
 
 check_PROGRAMS += tests/unit/lockmodel.t

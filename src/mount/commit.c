@@ -28,6 +28,8 @@ static void start(struct mount *, struct handle *);
 static void fill_birth(struct mount *, struct pending *, struct handle *);
 static void fill_write(struct mount *, struct pending *, struct handle *);
 static void take_draft(struct mount *, struct pending *, struct handle *);
+static bool born(struct mount *, struct knode *,
+    const struct engine_applied *);
 static void finish(struct pending *, const struct outcome *);
 static void committed(struct mount *, struct pending *,
     const struct outcome *);
@@ -129,8 +131,8 @@ flush_verdict(struct mount *m, struct handle *h, pid_t tid)
 void
 commit_flush(struct mount *m, fuse_req_t req, struct handle *h)
 {
-	if (h->stale) {
-		reply_errno(req, -ESTALE);
+	if (h->failed != 0) {
+		reply_errno(req, h->failed);
 		return;
 	}
 	if (h->commit == NULL && !needed(h)) {
@@ -156,8 +158,8 @@ commit_flush(struct mount *m, fuse_req_t req, struct handle *h)
 void
 commit_sync(struct mount *m, fuse_req_t req, struct handle *h, size_t written)
 {
-	if (h->stale) {
-		reply_errno(req, -ESTALE);
+	if (h->failed != 0) {
+		reply_errno(req, h->failed);
 		return;
 	}
 	if (h->commit == NULL && !needed(h)) {
@@ -175,7 +177,7 @@ commit_released(struct mount *m, struct handle *h)
 	h->released = true;
 	if (h->commit != NULL)
 		return; /* freed when it ends */
-	if (needed(h) && !h->refused && !h->stale && !lock_lost(m, h)) {
+	if (needed(h) && !h->refused && h->failed == 0 && !lock_lost(m, h)) {
 		log_debug("mount: inode %llu: committed at its release",
 		    (unsigned long long)h->ino);
 		start(m, h);
@@ -198,7 +200,7 @@ gone(struct mount *m, struct handle *h)
 	struct knode *node = h->node;
 	struct birth *birth = node->birth;
 
-	if (node->n_handles == 1 && node->unborn && !node->birthing) {
+	if (node->n_handles == 1 && node->unborn) {
 		if (birth != NULL)
 			replay_reconcile(m->replay, birth->dir,
 			    slice_str(birth->name), true);
@@ -276,12 +278,23 @@ commit_interrupts(struct mount *m)
 	}
 }
 
-/* K has no such file any more: the draft lives as long as its handle. */
+/* It commits only over what it has read (F4), or was told to expect. */
 static bool
-dead(const struct handle *h)
+guarded(const struct handle *h)
 {
-	return h->node->own_attr && h->node->attr.nlink == 0 &&
-	    h->node->alias == 0;
+	return h->expects || (h->has_read && (h->whole || !h->append));
+}
+
+/*
+ * As on any file system, what is written to a file without a name is gone with
+ * its last handle.  But who has read it is told that somebody has put another
+ * one there meanwhile, or nothing (F4); not who has made it: temporary files
+ * are removed while they are open.
+ */
+static int
+removed(const struct handle *h, bool expected)
+{
+	return expected && !h->creator ? -ESTALE : 0;
 }
 
 /*
@@ -332,9 +345,10 @@ start(struct mount *m, struct handle *h)
 	struct pending *p;
 
 	assert(h->commit == NULL);
-	if (dead(h) || (h->node->unborn && h->node->displaced &&
+	if (handle_dead(h) || (h->node->unborn && h->node->displaced &&
 	    h->node->birth == NULL)) {
-		answer(m, h, 0);
+		h->failed = removed(h, guarded(h));
+		answer(m, h, h->failed);
 		return;
 	}
 	p = pending_new(m, NULL, COMMAND_write, finish);
@@ -412,7 +426,7 @@ fill_write(struct mount *m, struct pending *p, struct handle *h)
 	if (h->creator)
 		c->flags |= WRITE_CREATOR;
 	/* What is appended goes behind whatever is there (F3). */
-	if (h->expects || (h->has_read && c->kind == COMMAND_write)) {
+	if (guarded(h)) {
 		c->flags |= WRITE_EXPECT;
 		c->expect = h->expects ? h->expect_rev : h->base_rev;
 	}
@@ -452,14 +466,18 @@ commit_applied(struct mount *m, const struct engine_applied *a)
 	struct pending *p = (struct pending *)((char *)a->req -
 	    offsetof(struct pending, ereq));
 	struct knode *node = p->node;
-	bool displaced;
 
 	if (a->command->kind != COMMAND_birth || node == NULL)
 		return true;
 	node->birthing = false;
-	if (a->outcome->err != 0)
-		return true;
-	displaced = node->displaced;
+	return a->outcome->err != 0 || born(m, node, a);
+}
+
+static bool
+born(struct mount *m, struct knode *node, const struct engine_applied *a)
+{
+	bool displaced = node->displaced;
+
 	node->unborn = node->displaced = false;
 	free(node->birth);
 	node->birth = NULL;
@@ -476,9 +494,43 @@ commit_applied(struct mount *m, const struct engine_applied *a)
 	node->attr.ino = node->ino;
 	node->attr.nlink = 0;
 	if (!displaced)
-		replay_reconcile(m->replay, p->parent, slice_str(p->name),
+		replay_reconcile(m->replay, a->command->dir, a->command->name,
 		    true);
 	return false;
+}
+
+/*
+ * What a commit came to whose caller has been told ETIMEDOUT: its handle
+ * answers so from now on.
+ */
+bool
+commit_late(struct mount *m, const struct engine_applied *a)
+{
+	const struct command *c = a->command;
+	bool birth = c->kind == COMMAND_birth;
+	struct knode *node;
+	struct handle *h;
+
+	if (c->stamp.host != engine_self(m->conf.engine))
+		return false;
+	node = kview_find(m->kview, birth ? c->ino : c->node);
+	if (node == NULL)
+		return false;
+	DL_FOREACH (node->handles, h)
+		if (h->failed == -ETIMEDOUT &&
+		    h->lost_session == c->stamp.session &&
+		    h->lost_seq == c->stamp.seq)
+			break;
+	if (h == NULL)
+		return false;
+	h->failed = a->outcome->err == -OUTCOME_EWINDOW ? -EIO
+							: a->outcome->err;
+	if (birth)
+		node->birthing = false;
+	if (a->outcome->err != 0)
+		return false;
+	h->base_rev = h->expect_rev = a->outcome->attr.rev;
+	return birth && born(m, node, a);
 }
 
 static void
@@ -490,7 +542,7 @@ finish(struct pending *p, const struct outcome *outcome)
 
 	metric_time(METRIC_write_time, clock_now_ns() - p->started_ns);
 	if (p->node != NULL)
-		p->node->birthing = false;
+		p->node->birthing = err == -ETIMEDOUT;
 	h->commit = NULL;
 	if (err == -ENOENT && h->node->alias != 0 &&
 	    p->ereq.command.node != h->node->alias) {
@@ -500,10 +552,8 @@ finish(struct pending *p, const struct outcome *outcome)
 		start(m, h);
 		return;
 	}
-	/* Removed meanwhile: as on any file system, what is written to a file
-	 * without a name is gone with its last handle. */
-	if (err == -ENOENT && p->ereq.command.kind != COMMAND_birth)
-		err = 0;
+	if (err == -ENOENT && !h->node->unborn)
+		err = removed(h, p->ereq.command.flags & WRITE_EXPECT);
 	if (err == 0)
 		committed(m, p, outcome);
 	else
@@ -539,8 +589,11 @@ failed(struct mount *m, struct pending *p, int err)
 	bool written_since = h->generation_of_draft != p->draft_generation;
 
 	h->refused = true;
-	if (err == -ESTALE)
-		h->stale = true;
+	if (err == -ESTALE || err == -ETIMEDOUT) {
+		h->failed = err;
+		h->lost_session = p->ereq.command.stamp.session;
+		h->lost_seq = p->ereq.command.stamp.seq;
+	}
 	/* Surely not applied: fsync or close may try it again. */
 	if (err == -EROFS || err == -EINTR || err == -EAGAIN) {
 		restore_draft(m, p, h);
@@ -621,7 +674,7 @@ commit_bear(struct mount *m, uint64_t ino)
 	    node->birthing)
 		return;
 	DL_FOREACH (node->handles, h) {
-		if (h->creator && h->commit == NULL) {
+		if (h->creator && h->commit == NULL && h->failed == 0) {
 			start(m, h);
 			return;
 		}

@@ -65,6 +65,13 @@ handle_fh(const struct handle *h)
 	return (uint64_t)h->generation << 32 | h->idx;
 }
 
+bool
+handle_dead(const struct handle *h)
+{
+	return h->node->own_attr && h->node->attr.nlink == 0 &&
+	    h->node->alias == 0;
+}
+
 void
 handle_set_dirty(struct mount *m, struct handle *h, bool dirty)
 {

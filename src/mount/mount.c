@@ -300,8 +300,9 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 {
 	struct mount *m = (struct mount *)((char *)sub -
 	    offsetof(struct mount, subscriber));
-	bool born = a->command->kind == COMMAND_birth;
+	bool born = a->command->kind == COMMAND_birth, told;
 	const struct change *c;
+	struct store_txn *t;
 
 	lock_applied(m, a->outcome);
 	life_applied(m, a);
@@ -313,12 +314,17 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 		applied_here(m, a);
 		return;
 	}
+	told = a->req == NULL && commit_late(m, a);
+	t = told ? mount_view(m) : NULL;
 	for (unsigned i = 0; i < a->outcome->n_changes; i++) {
 		c = &a->outcome->changes[i];
-		if (c->kind < CHANGE_GRANT)
+		if (told && c->kind == CHANGE_CREATE)
+			kview_local(m->kview, t, c);
+		else if (c->kind < CHANGE_GRANT)
 			replay_push(m->replay, c,
 			    born && c->kind == CHANGE_CREATE);
 	}
+	store_abort(t);
 }
 
 static void

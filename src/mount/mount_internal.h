@@ -66,7 +66,10 @@ struct handle {
 	uint64_t generation_of_draft; /* counts writes */
 	bool has_read;	      /* O_RDWR, and has read base_rev */
 	bool expects;	      /* GOVFS_IOC_EXPECT */
-	bool stale;	      /* a commit was refused: ESTALE until reopened */
+	int failed;	      /* until it is reopened: -ESTALE, a commit was
+			       * refused; -ETIMEDOUT, nobody knows; or what
+			       * was heard of that later; 0: no */
+	uint64_t lost_session, lost_seq; /* of the commit not known */
 	uint64_t base_rev;
 	uint64_t expect_rev;
 	uint64_t token;	      /* GOVFS_IOC_TOKEN; 0: none */
@@ -277,6 +280,8 @@ struct handle *handle_new(struct mount *, uint64_t ino, int flags);
 struct handle *handle_get(struct mount *, const struct fuse_file_info *);
 uint64_t handle_fh(const struct handle *);
 void handle_free(struct mount *, struct handle *);
+/* K has no such file any more: its draft lives as long as the handle. */
+bool handle_dead(const struct handle *);
 void handle_set_dirty(struct mount *, struct handle *, bool);
 #define HELPER_FH UINT64_MAX /* the replay helper's; has no handle */
 
@@ -314,6 +319,9 @@ void commit_bear(struct mount *, uint64_t ino);
 void commit_interrupts(struct mount *);
 /* False: what it did is for the replay to tell the kernel. */
 bool commit_applied(struct mount *, const struct engine_applied *);
+/* A command that nobody waits for: true if it is a birth whose name this
+ * kernel has. */
+bool commit_late(struct mount *, const struct engine_applied *);
 
 /* Frees a released handle that nothing uses any more. */
 void handle_idle(struct mount *, struct handle *);

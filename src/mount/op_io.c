@@ -73,8 +73,8 @@ part(uint64_t at, size_t len, uint64_t off, size_t size, size_t *ret_from)
 static void
 note_read(struct handle *h)
 {
-	if (h->pin->rev == 0 && !h->has_read)
-		return; /* a file not born yet: nobody else's */
+	if (handle_dead(h) || (h->pin->rev == 0 && !h->has_read))
+		return; /* removed, or not born yet: nobody else's */
 	h->has_read = true;
 	if (h->pin->rev != 0)
 		h->base_rev = h->pin->rev;
@@ -185,8 +185,8 @@ draft_truncate(struct mount *m, struct handle *h, uint64_t size)
 {
 	int err = 0;
 
-	if (h->stale)
-		return -ESTALE;
+	if (h->failed != 0)
+		return h->failed;
 	if (size == 0 && !h->whole) {
 		m->drafts_bytes -= h->draft.len;
 		buf_reset(&h->draft);
@@ -261,8 +261,8 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
 
 	if (h == NULL || !h->writes || lock_lost(m, h))
 		err = -EIO;
-	else if (h->stale)
-		err = -ESTALE;
+	else if (h->failed != 0)
+		err = h->failed;
 	else if (!mount_writable(m))
 		err = -EROFS;
 	else if ((fi->flags & O_APPEND) != 0)

@@ -40,7 +40,8 @@ struct knode {
 	bool unborn;	    /* in K only: not committed yet (CONTRACT F2) */
 	bool has_ranges;    /* mount: byte ranges were locked here, maybe */
 	bool displaced;	    /* unborn, and its name was taken by a replay */
-	bool birthing;	    /* unborn, and its birth is under way */
+	bool birthing;	    /* unborn, and its birth is under way, or nobody
+			     * knows what became of it */
 	struct handle *handles; /* mount: the open ones */
 	struct birth *birth; /* mount: where it is to be born; NULL: born */
 	struct attr attr;

@@ -533,6 +533,42 @@ subprocess.run("chmod 600 count", shell=True, check=True)
 os.pwrite(f, b"60\n", 0); os.close(f)
 assert open("count").read() == "60\n"
 PY
+	ok "F4: nor the file that it has read, if another has its name" \
+	    python3 - <<'PY'
+import errno, os, subprocess
+def stale(call):
+    try:
+        call()
+    except OSError as e:
+        assert e.errno == errno.ESTALE, e
+        return
+    raise SystemExit("ESTALE expected")
+for how in "echo 70 > next; mv next count", "rm count; echo 70 > count":
+    for last in os.fsync, os.close:
+        f = os.open("count", os.O_RDWR)
+        os.read(f, 10)
+        os.pwrite(f, b"61\n", 0)
+        subprocess.run(how, shell=True, check=True)
+        stale(lambda: last(f))
+        if last == os.fsync:
+            stale(lambda: os.close(f))
+        assert open("count").read() == "70\n"
+PY
+	ok "F4: what nobody else can have changed goes as on a disk" \
+	    python3 - <<'PY'
+import os
+f = os.open("own", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+os.write(f, b"a"); os.fsync(f); os.pread(f, 1, 0)
+os.unlink("own")
+os.write(f, b"b"); os.fsync(f)
+assert os.pread(f, 3, 0) == b"ab"
+os.pwrite(f, b"c", 0); os.close(f)
+f = os.open("count", os.O_WRONLY)
+os.write(f, b"80\n")
+os.rename("count", "moved"); os.unlink("moved")
+os.close(f)
+open("count", "w").write("70\n")
+PY
 	nok "U7: exec 5<>, read, another's echo, echo >&5, fsync" bash -c '
 		exec 5<>count; read -r n <&5
 		(exec 5>&-; echo 7 > count)

@@ -307,6 +307,33 @@ for r in (A, B, C):
     assert open(f"{r}/{path}").read() == "1"
 EOP
 
+python "F4: nor does one commit over a file that another host has replaced" \
+    <<'EOP'
+import errno, os
+A, B, C, d = (os.environ[x] for x in "ABCd")
+path = f"{d}/replaced"
+for n, how in enumerate(("unlink", "rename")):
+    open(f"{A}/{path}", "w").write("0")
+    os.getxattr(B, "gov.sync")
+    b = os.open(f"{B}/{path}", os.O_RDWR)
+    assert os.read(b, 9) == b"0"
+    os.pwrite(b, b"2", 0)
+    open(f"{A}/{path}.new", "w").write("1")
+    if how == "unlink":
+        os.unlink(f"{A}/{path}")
+    os.rename(f"{A}/{path}.new", f"{A}/{path}")
+    if n == 0:
+        os.getxattr(B, "gov.sync")
+    try:
+        os.close(b)
+        raise SystemExit("ESTALE expected")
+    except OSError as e:
+        assert e.errno == errno.ESTALE, e
+    for r in (A, B, C):
+        os.getxattr(r, "gov.sync")
+        assert open(f"{r}/{path}").read() == "1"
+EOP
+
 python "F4: a counter kept by read-modify-write on three hosts counts" <<'EOP'
 import errno, multiprocessing as mp, os
 A, B, C, d = (os.environ[x] for x in "ABCd")

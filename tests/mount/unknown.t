@@ -1,0 +1,113 @@
+#!/bin/bash
+# O5, F2: commits whose outcome nobody knew in time; their handles never say
+# that all is well before it is known to be.
+# shellcheck disable=SC2016,SC2317
+. "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
+
+need python3 getfattr
+need_mounts
+CLUSTER_CONF="write_timeout_ms = 1000" cluster_up 3
+leader=$(cluster leader)
+cut=$((leader % 3 + 1))
+other=$((6 - leader - cut))
+F=$(host $cut) L=$(host "$leader")
+mkdir "$L/config/u"
+echo old > "$L/config/u/done"
+echo old > "$L/config/u/lost"
+sync_host() { getfattr -n gov.sync "$1" >/dev/null 2>&1; }
+sync_host "$F"
+
+# fails ERRNO CALL: python's os.CALL fails so
+fails() {
+	python3 -c '
+import errno, os, sys
+try:
+    eval("os." + sys.argv[2])
+except OSError as e:
+    sys.exit(e.errno != getattr(errno, sys.argv[1]) and str(e))
+sys.exit("it succeeds")' "$@"
+}
+works() { python3 -c 'import os, sys; eval("os." + sys.argv[1])' "$1"; }
+says() { [ "$(head -n 1 "$F/.gov/health")" = "$1" ]; }
+proposed() { metric $cut govfs_commands_proposed; }
+proposed_since() { [ "$(proposed)" -ge $(($1 + $2)) ]; }
+
+# cut_off N: what the N fsyncs that were just begun come to is not heard of here
+cut_off() {
+	wait_for 10 proposed_since "$before" "$1"
+	fault $cut net_drop_in -1
+}
+heal() {
+	fault "$leader" wal_sync_delay_ms 0
+	fault $other wal_sync_delay_ms 0
+	fault $cut net_drop_out 0
+	fault $cut net_drop_in 0
+	ok "O6: the host is back" wait_for 20 says ok
+	sync_host "$F"
+}
+before=0
+
+# ---- they are done, and heard of late ----
+
+exec 3<>"$F/config/u/done" 4>"$F/config/u/born"
+echo new >&3
+echo born >&4
+before=$(proposed)
+fault "$leader" wal_sync_delay_ms 2000
+fault $other wal_sync_delay_ms 2000
+fails ETIMEDOUT 'fsync(3)' & of_old=$!
+fails ETIMEDOUT 'fsync(4)' & of_new=$!
+(echo closed > "$F/config/u/closed") 2>/dev/null & of_closed=$!
+cut_off 3
+ok "O5: fsync says ETIMEDOUT when nobody knows" wait $of_old
+ok "O5: also of a file not born yet" wait $of_new
+wait $of_closed
+ok "F2: fsync again says so again" fails ETIMEDOUT 'fsync(3)'
+ok "F2: also of a file not born yet" fails ETIMEDOUT 'fsync(4)'
+ok "F2: what may be lost is not written on" fails ETIMEDOUT 'write(3, b"x")'
+heal
+is "$(cat "$F/config/u/"{done,born,closed} | tr '\n' ' ')" \
+    "new born closed " "O5: all was done"
+ok "F2: fsync again says what it came to" works 'fsync(3)'
+ok "F2: also of the file that was born" works 'fsync(4)'
+ok "F2: which can be written on" works 'write(4, b"on\n")'
+ok "F2: and closed" works 'close(4)'
+exec 3>&- 4>&-
+sync_host "$L"
+is "$(cat "$L/config/u/"{done,born,closed} | tr '\n' ' ')" \
+    "new born on closed " "F2: the others have all of it, once"
+is "$(stat -c '%i %s' "$F/config/u/"*)" "$(stat -c '%i %s' "$L/config/u/"*)" \
+    "F7: and the same files"
+
+# ---- they are lost on the way ----
+
+exec 3<>"$F/config/u/lost" 4>"$F/config/u/unborn" 5>"$F/config/u/removed"
+echo new >&3
+echo unborn >&4
+echo removed >&5
+before=$(proposed)
+fault $cut net_drop_out -1
+fails ETIMEDOUT 'fsync(3)' & of_old=$!
+fails ETIMEDOUT 'fsync(4)' & of_new=$!
+fails ETIMEDOUT 'fsync(5)' & of_removed=$!
+cut_off 3
+ok "O5: fsync says ETIMEDOUT when nobody knows" wait $of_old
+ok "O5: also of a file not born yet" wait $of_new
+wait $of_removed
+heal
+is "$(cat "$L/config/u/lost")" old "O5: it was not done"
+ok "F2: fsync never says that it was" fails ETIMEDOUT 'fsync(3)'
+ok "F2: nor that the file was born" fails ETIMEDOUT 'fsync(4)'
+ok "F2: nor does close" fails ETIMEDOUT 'close(4)'
+nok "O5: a name that is nowhere can't be removed" \
+    rm "$F/config/u/removed" 2>/dev/null
+exec 3>&- 4>&- 5>&-
+ok "F2: a name that was not born goes with its handles" \
+    wait_for 10 eval '! ls "$F/config/u/unborn" "$F/config/u/removed"'
+ok "F2: a new handle writes" eval 'echo again > "$F/config/u/lost"'
+sync_host "$L"
+is "$(cd "$L/config/u" && echo *)" "born closed done lost" \
+    "F2: nor does any other host have it"
+is "$(cat "$L/config/u/lost")" again "F2: as the others see"
+ok "O2: all hosts end in the same state" wait_for 15 same 1 2 3
+done_testing
