@@ -4,7 +4,7 @@
  * Callbacks of the loop (frames, finished writes, submits, the tick) feed the
  * core and queue; at the end of the loop turn, outside of all callbacks of
  * libraft, turn() does the rest in one order: propose, tell, write to peers,
- * commit the store, publish.  Waiters thus cost one write per peer and one
+ * to the log, commit the store, publish.  Waiters thus cost one write per peer and one
  * transaction per turn, however many they are.
  */
 #include "config.h"
@@ -367,6 +367,8 @@ turn_once(struct group *g)
 		io_complete_sends(g);
 	if (g->net != NULL)
 		net_flush(g->net);
+	if (g->started)
+		wal_flush(g->wal); /* the peers' disks first, then ours */
 	fsm_flush(g);
 	lease_turn(g);
 	readindex_turn(g);

@@ -1,5 +1,5 @@
 /*
- * wal.c: the loop's side of the log.
+ * wal.c: the log's view of itself, and room for what comes.
  */
 #include "config.h"
 
@@ -13,10 +13,10 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/metric.h"
 
 #define IDLE_NOTE_MS 50
 #define SPACE_RETRY_MS 1000
@@ -26,9 +26,6 @@ static int open_dir(struct wal *, const char *);
 static int start(struct wal *);
 static void enqueue(struct wal *, struct wal_req *, enum wal_kind,
     uint64_t index);
-static void completed(uv_async_t *);
-static void settle(struct wal *, struct wal_req *);
-static void refused(struct wal *, const struct wal_req *);
 static void refill(struct wal *);
 static void refill_work(uv_work_t *);
 static void refill_done(uv_work_t *, int);
@@ -50,7 +47,7 @@ wal_open(uv_loop_t *loop, const struct wal_conf *conf, struct wal **ret,
 	if (w == NULL)
 		return -ENOMEM;
 	w->loop = loop;
-	w->dir_fd = w->vote_fd = w->tail.fd = -1;
+	w->dir_fd = w->vote_fd = w->tail.fd = w->event_fd = -1;
 	memcpy(w->cluster, conf->cluster, sizeof(w->cluster));
 	w->member = conf->member;
 	w->segment_bytes = conf->segment_bytes != 0 ? conf->segment_bytes :
@@ -59,10 +56,9 @@ wal_open(uv_loop_t *loop, const struct wal_conf *conf, struct wal **ret,
 	    w->segment_bytes >= 4 * WAL_BLOCK);
 	w->idle_note_ms = conf->idle_note_ms != 0 ? conf->idle_note_ms :
 	    IDLE_NOTE_MS;
-	w->epoch = 1;
-	w->queue_end = &w->queue;
-	w->done_end = &w->done;
-	pthread_mutex_init(&w->lock, NULL);
+	STAILQ_INIT(&w->queue);
+	STAILQ_INIT(&w->batch);
+	STAILQ_INIT(&w->done);
 	err = open_dir(w, conf->dir);
 	if (err == 0)
 		err = wal_block_reserve(w, WAL_BLOCK);
@@ -97,24 +93,14 @@ open_dir(struct wal *w, const char *dir)
 static int
 start(struct wal *w)
 {
-	pthread_condattr_t attr;
-	int err;
+	int err = wal_writer_open(w);
 
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->wake, &attr);
-	pthread_condattr_destroy(&attr);
-	w->written_commit = w->commit;
-	w->unvouched = false;
-	err = uv_async_init(w->loop, &w->async, completed);
 	if (err != 0)
 		return err;
-	uv_timer_init(w->loop, &w->timer);
-	w->async.data = w->timer.data = w->work.data = w;
-	w->n_handles = 2;
-	err = -pthread_create(&w->thread, NULL, wal_writer_main, w);
-	assert(err == 0); /* once, at the start of the process */
-	return err;
+	uv_timer_init(w->loop, &w->retry);
+	w->retry.data = w->work.data = w;
+	w->n_handles = 5;
+	return 0;
 }
 
 void
@@ -129,10 +115,7 @@ wal_stop(struct wal *w, void (*cb)(void *ctx), void *ctx)
 	w->stopping = true;
 	w->stopped = cb;
 	w->stopped_ctx = ctx;
-	pthread_mutex_lock(&w->lock);
-	w->stop = true;
-	pthread_cond_signal(&w->wake);
-	pthread_mutex_unlock(&w->lock);
+	finish(w);
 }
 
 void
@@ -182,51 +165,22 @@ enqueue(struct wal *w, struct wal_req *req, enum wal_kind kind, uint64_t index)
 	assert(!w->stopping && req->done != NULL);
 	req->kind = kind;
 	req->index = index;
-	req->epoch = w->epoch;
-	req->next = NULL;
-	pthread_mutex_lock(&w->lock);
-	*w->queue_end = req;
-	w->queue_end = &req->next;
-	pthread_cond_signal(&w->wake);
-	pthread_mutex_unlock(&w->lock);
+	STAILQ_INSERT_TAIL(&w->queue, req, link);
 }
 
-static void
-completed(uv_async_t *async)
+void
+wal_flush(struct wal *w)
 {
-	struct wal *w = async->data;
-	struct wal_req *req, *next;
-	bool finished;
-
-	pthread_mutex_lock(&w->lock);
-	req = w->done;
-	w->done = NULL;
-	w->done_end = &w->done;
-	finished = w->finished;
-	metric_add(METRIC_wal_writes, (int64_t)w->n_writes);
-	metric_add(METRIC_wal_bytes, (int64_t)w->n_bytes);
-	w->n_writes = w->n_bytes = 0;
-	pthread_mutex_unlock(&w->lock);
-	for (; req != NULL; req = next) {
-		next = req->next;
-		settle(w, req);
-		req->done(req, req->status);
-	}
-	if (finished)
-		finish(w);
-	else
-		refill(w);
+	wal_writer_pump(w);
 }
 
-/* The loop's view after a request. */
-static void
-settle(struct wal *w, struct wal_req *req)
+/* The view after a request. */
+void
+wal_settle(struct wal *w, struct wal_req *req)
 {
 	int err = 0;
 
-	if (req->status != 0) {
-		refused(w, req);
-	} else if (req->kind == WAL_ENTRY) {
+	if (req->kind == WAL_ENTRY) {
 		for (size_t i = 0; err == 0 && i < req->n; i++)
 			err = wal_terms_add(&w->durable_terms, req->index + i,
 			    req->entries[i].term);
@@ -244,22 +198,24 @@ settle(struct wal *w, struct wal_req *req)
 	assert(err == 0);
 }
 
-/* The first one refused: all queued behind it are as well, whatever they
- * were, so the log is what it was after the last success. */
-static void
-refused(struct wal *w, const struct wal_req *req)
+void
+wal_view_reset(struct wal *w)
 {
-	int err;
+	int err = wal_terms_copy(&w->terms, &w->durable_terms);
 
-	if (req->epoch != w->epoch)
-		return;
-	w->epoch++;
+	assert(err == 0);
 	w->first_index = w->durable_first;
 	w->last_index = w->durable_index;
-	err = wal_terms_copy(&w->terms, &w->durable_terms);
-	assert(err == 0);
-	log_error("group: log: cannot write entry %" PRIu64 ": %s", req->index,
-	    strerror(-req->status));
+}
+
+void
+wal_went_on(struct wal *w)
+{
+	wal_writer_note_later(w);
+	if (w->stopping)
+		finish(w);
+	else
+		refill(w);
 }
 
 /* Keeps zeroed files ready, one at a time, in the pool. */
@@ -268,12 +224,11 @@ refill(struct wal *w)
 {
 	unsigned i;
 
-	if (w->working || w->stopping || uv_is_active((uv_handle_t *)&w->timer))
+	if (w->working || w->stopping || w->doing == WAL_ROLLING ||
+	    uv_is_active((uv_handle_t *)&w->retry))
 		return;
-	pthread_mutex_lock(&w->lock);
 	for (i = 0; i < WAL_SPARES && w->spares[i] != 0; i++)
 		;
-	pthread_mutex_unlock(&w->lock);
 	if (i == WAL_SPARES) {
 		w->space_low = false;
 		return;
@@ -282,6 +237,21 @@ refill(struct wal *w)
 	w->work_bytes = wal_next_size(w, 0);
 	w->working = uv_queue_work(w->loop, &w->work, refill_work,
 	    refill_done) == 0;
+}
+
+size_t
+wal_next_size(struct wal *w, size_t need)
+{
+	size_t size = WAL_FIRST_BYTES;
+
+	if (w->n_segments > 0)
+		size = 4 * w->segments[w->n_segments - 1].size;
+	if (size > w->segment_bytes)
+		size = w->segment_bytes;
+	need += 2 * WAL_BLOCK;
+	if (size < need)
+		size = need;
+	return (size + WAL_BLOCK - 1) / WAL_BLOCK * WAL_BLOCK;
 }
 
 static void
@@ -299,9 +269,7 @@ refill_done(uv_work_t *work, int status)
 
 	w->working = false;
 	if (w->work_status == 0) {
-		pthread_mutex_lock(&w->lock);
 		w->spares[w->work_idx] = w->work_bytes;
-		pthread_mutex_unlock(&w->lock);
 	} else if (!w->space_low) {
 		w->space_low = true;
 		log_error("group: log: no room for the next segment: %s",
@@ -312,7 +280,7 @@ refill_done(uv_work_t *work, int status)
 		return;
 	}
 	if (w->work_status != 0)
-		uv_timer_start(&w->timer, refill_again, SPACE_RETRY_MS, 0);
+		uv_timer_start(&w->retry, refill_again, SPACE_RETRY_MS, 0);
 	else
 		refill(w);
 }
@@ -323,26 +291,25 @@ refill_again(uv_timer_t *timer)
 	refill(timer->data);
 }
 
-/* The thread has ended, or the pool's last work: when both have, so do we. */
+/* Once nothing is queued or under way any more. */
 static void
 finish(struct wal *w)
 {
-	bool finished;
-
-	pthread_mutex_lock(&w->lock);
-	finished = w->finished && w->done == NULL;
-	pthread_mutex_unlock(&w->lock);
-	if (!finished || w->working || w->n_handles == 0 ||
-	    uv_is_closing((uv_handle_t *)&w->async))
+	if (w->doing != WAL_IDLE || !STAILQ_EMPTY(&w->queue) ||
+	    !STAILQ_EMPTY(&w->done) || w->working ||
+	    uv_is_closing((uv_handle_t *)&w->poll))
 		return;
-	pthread_join(w->thread, NULL);
+	wal_writer_close(w);
 	if (w->error == 0) {
 		w->slot.durable = w->durable;
 		w->slot.commit = w->commit;
 		w->error = wal_slot_save(w);
 	}
-	uv_close((uv_handle_t *)&w->async, handle_closed);
-	uv_close((uv_handle_t *)&w->timer, handle_closed);
+	uv_close((uv_handle_t *)&w->poll, handle_closed);
+	uv_close((uv_handle_t *)&w->prepare, handle_closed);
+	uv_close((uv_handle_t *)&w->note, handle_closed);
+	uv_close((uv_handle_t *)&w->delay, handle_closed);
+	uv_close((uv_handle_t *)&w->retry, handle_closed);
 }
 
 static void
@@ -354,7 +321,6 @@ handle_closed(uv_handle_t *h)
 
 	if (--w->n_handles > 0)
 		return;
-	pthread_cond_destroy(&w->wake);
 	wal_free(w);
 	if (stopped != NULL)
 		stopped(ctx);
@@ -363,13 +329,14 @@ handle_closed(uv_handle_t *h)
 static void
 wal_free(struct wal *w)
 {
-	int fds[] = {w->tail.fd, w->vote_fd, w->dir_fd};
+	int fds[] = {w->tail.fd, w->vote_fd, w->dir_fd, w->event_fd};
 
+	if (w->aio != 0)
+		syscall(SYS_io_destroy, w->aio);
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);
 	}
-	pthread_mutex_destroy(&w->lock);
 	free(w->terms.runs);
 	free(w->durable_terms.runs);
 	free(w->places);
@@ -381,13 +348,10 @@ wal_free(struct wal *w)
 void
 wal_note_commit(struct wal *w, uint64_t index)
 {
-	pthread_mutex_lock(&w->lock);
-	if (index > w->commit) {
-		w->commit = index;
-		if (w->parked)
-			pthread_cond_signal(&w->wake);
-	}
-	pthread_mutex_unlock(&w->lock);
+	if (index <= w->commit)
+		return;
+	w->commit = index;
+	wal_writer_note_later(w);
 }
 
 /*
@@ -401,7 +365,6 @@ wal_release(struct wal *w, uint64_t upto)
 	struct wal_segment gone[RELEASE_MAX];
 	size_t n = 0;
 
-	pthread_mutex_lock(&w->lock);
 	while (n < RELEASE_MAX && n + 1 < w->n_segments &&
 	    w->segments[n + 1].first_index <= upto + 1) {
 		gone[n] = w->segments[n];
@@ -412,7 +375,6 @@ wal_release(struct wal *w, uint64_t upto)
 	    w->n_segments * sizeof(*w->segments));
 	if (n > 0 && w->segments[0].first_index > w->first_index)
 		w->first_index = w->durable_first = w->segments[0].first_index;
-	pthread_mutex_unlock(&w->lock);
 	if (n == 0)
 		return;
 	w->slot.first_seq = gone[n - 1].seq + 1;
@@ -431,9 +393,9 @@ recycle(struct wal *w, const struct wal_segment *s)
 	unsigned i;
 
 	wal_segment_name(s->seq, name);
-	pthread_mutex_lock(&w->lock);
 	for (i = 0; i < WAL_SPARES; i++) {
-		if (w->spares[i] == 0 && !(w->working && w->work_idx == i))
+		if (w->spares[i] == 0 && !(w->working && w->work_idx == i) &&
+		    !(w->doing == WAL_ROLLING && w->roll_spare == (int)i))
 			break;
 	}
 	wal_spare_name(i, spare);
@@ -443,7 +405,6 @@ recycle(struct wal *w, const struct wal_segment *s)
 	else if (unlinkat(w->dir_fd, name, 0) != 0)
 		log_warn("group: log: %s: cannot be removed: %s", name,
 		    strerror(errno));
-	pthread_mutex_unlock(&w->lock);
 }
 
 int
@@ -452,10 +413,8 @@ wal_set_term_vote(struct wal *w, uint64_t term, uint64_t vote)
 	assert(term >= w->slot.term);
 	w->slot.term = term;
 	w->slot.vote = vote;
-	pthread_mutex_lock(&w->lock);
 	w->slot.durable = w->durable;
 	w->slot.commit = w->commit;
-	pthread_mutex_unlock(&w->lock);
 	return wal_slot_save(w);
 }
 

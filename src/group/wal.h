@@ -2,10 +2,10 @@
  * wal.h: the log on disk.
  *
  * One directory holds what a member must never forget: its entries, and its
- * term and vote.  The loop thread owns the handle and calls everything here;
- * one writer thread keeps one write in flight, and everything queued meanwhile
- * goes into the next one (group commit).  `done` runs on the loop, in the
- * order of the requests, once they are durable.
+ * term and vote.  Loop thread only.  One write is in flight, which holds nobody
+ * up, and everything queued meanwhile goes into the next one (group commit).
+ * `done` runs on the loop, never inside a call below, in the order of the
+ * requests, once they are durable.
  *
  * An error other than -ENOSPC is final: the request and all later ones fail
  * with it, and the process should end (what is on disk is not known then).
@@ -19,6 +19,7 @@
 #ifndef GROUP_WAL_H
 #define GROUP_WAL_H
 
+#include <sys/queue.h>
 #include <uv.h>
 
 #include "base/slice.h"
@@ -60,11 +61,10 @@ struct wal_req {
 	void (*done)(struct wal_req *, int status); /* set by the caller */
 	void *ctx;				    /* the caller's */
 	/* The rest belongs to wal. */
-	struct wal_req *next;
+	STAILQ_ENTRY(wal_req) link;
 	const struct wal_entry *entries;
 	size_t n;
 	uint64_t index; /* of entries[0]; from; next index */
-	uint64_t epoch;
 	int kind;
 	int status;
 };
@@ -92,6 +92,8 @@ void wal_append(struct wal *, struct wal_req *, const struct wal_entry *,
 void wal_truncate(struct wal *, struct wal_req *, uint64_t from);
 /* The log becomes empty and goes on at next_index (a checkpoint came in). */
 void wal_reset(struct wal *, struct wal_req *, uint64_t next_index);
+/* Begins what is queued now rather than at the end of the loop turn. */
+void wal_flush(struct wal *);
 /* Entries <= upto are in a durable checkpoint: whole segments of them are
  * recycled, sooner or later.  After a restart some may still be held. */
 void wal_release(struct wal *, uint64_t upto);

@@ -1,13 +1,14 @@
 /*
  * wal_internal.h: the parts of the log, to each other.
  *
- * wal.c is the loop's side, wal_writer.c the thread's, wal_recover.c what
- * happens before that thread exists, wal_file.c the files and the vote.
+ * wal.c is what others call and the room for what comes, wal_writer.c how
+ * requests become durable, wal_recover.c what happens before there are any,
+ * wal_file.c the files and the vote.
  */
 #ifndef GROUP_WAL_INTERNAL_H
 #define GROUP_WAL_INTERNAL_H
 
-#include <pthread.h>
+#include <linux/aio_abi.h>
 
 #include "group/wal.h"
 #include "group/wal_format.h"
@@ -30,13 +31,13 @@ struct wal_run {
 	uint64_t term;
 };
 
-/* The terms of all entries; loop thread. */
+/* The terms of all entries. */
 struct wal_terms {
 	struct wal_run *runs; /* owned, by index */
 	size_t n, cap;
 };
 
-/* An open segment; the writer's, once it runs. */
+/* The open segment.  The pool's, while it rolls. */
 struct wal_tail {
 	int fd;
 	uint64_t seq;
@@ -46,6 +47,15 @@ struct wal_tail {
 	uint64_t next_index; /* of the next entry */
 };
 
+/* One at a time; nothing else touches the tail meanwhile. */
+enum wal_doing {
+	WAL_IDLE,
+	WAL_WRITING, /* the block is on its way to the disk */
+	WAL_ROLLING, /* the pool begins the next segment */
+};
+
+STAILQ_HEAD(wal_list, wal_req);
+
 struct wal {
 	uv_loop_t *loop;
 	int dir_fd;
@@ -54,53 +64,60 @@ struct wal {
 	size_t segment_bytes;
 	unsigned idle_note_ms;
 
-	/* The loop's view: with everything queued, and with what was answered
-	 * with success, to which a refused append takes it back. */
+	/* The view: with everything queued, and with what was answered with
+	 * success, to which a refused append takes it back. */
 	struct wal_terms terms, durable_terms;
 	uint64_t first_index, durable_first;
 	uint64_t last_index, durable_index;
-	uint64_t epoch;	      /* of requests; the next one after -ENOSPC */
 	uint64_t *places;     /* positions of entries, until they were read */
 	struct wal_slot slot; /* as written last */
 	int vote_fd;
-	uv_async_t async;     /* the writer has completed something */
-	uv_timer_t timer;     /* asks for space again */
+	struct wal_segment *segments; /* all there are, oldest first */
+	size_t n_segments;
+
+	/* Room for what comes: wal.c. */
+	size_t spares[WAL_SPARES]; /* sizes of spare-N; 0: none */
+	uv_timer_t retry;     /* asks for space again */
 	uv_work_t work;	      /* makes one spare */
 	bool working;	      /* the pool has it */
 	unsigned work_idx;    /* which spare */
 	size_t work_bytes;    /* how large */
 	int work_status;      /* what came of it */
 	bool space_low;
-	bool stopping;
-	unsigned n_handles; /* not yet closed */
-	void (*stopped)(void *ctx);
-	void *stopped_ctx;
 
-	/* Shared, under the lock. */
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct wal_req *queue, **queue_end; /* for the writer */
-	struct wal_req *done, **done_end;   /* for the loop */
-	struct wal_segment *segments;	    /* all there are, oldest first */
-	size_t n_segments;
-	size_t spares[WAL_SPARES]; /* sizes of spare-N; 0: none */
-	uint64_t commit;    /* for the next record */
-	uint64_t durable;   /* position: all before it is */
-	bool parked;	    /* the writer waits for anything to do */
-	uint64_t n_writes, n_bytes; /* not yet counted as metrics */
-	bool stop;	    /* the writer shall finish */
-	bool finished;	    /* it has */
-
-	/* The writer's. */
-	pthread_t thread;
+	/* What is to become durable: wal_writer.c. */
+	enum wal_doing doing;
+	struct wal_list queue; /* not begun */
+	struct wal_list batch; /* in the write under way */
+	struct wal_list done;  /* durable, to be answered */
 	struct wal_tail tail;
 	uint8_t *block;	    /* aligned; begins with the tail's last block */
 	size_t block_cap;
 	size_t fill;	    /* bytes used of it */
+	uint64_t commit;    /* for the next record */
 	uint64_t written_commit; /* commit index of the last record */
+	uint64_t durable;   /* position: all before it is */
 	bool unvouched;	    /* the last write was not only a note */
 	int error;	    /* final */
-	uint64_t refused;   /* requests of epochs <= this fail, -ENOSPC */
+	aio_context_t aio;  /* 0: none to be had, writes hold the loop up */
+	struct iocb iocb;   /* the write under way */
+	bool submitted;	    /* the kernel has it */
+	int status;	    /* else: what came of it */
+	uint64_t begin_ns;  /* of the write: clock_now_ns() */
+	int event_fd;	    /* readable: the write has ended, or so */
+	uv_poll_t poll;	    /* of event_fd */
+	uv_prepare_t prepare; /* begins what a loop turn has queued */
+	uv_timer_t note;    /* nothing was written for a while */
+	uv_timer_t delay;   /* fault point wal_sync_delay_ms */
+	uv_work_t roll;
+	int roll_spare;	    /* which is the next segment; -1: a new file */
+	size_t roll_bytes;  /* its size */
+	int roll_status;
+
+	bool stopping;
+	unsigned n_handles; /* not yet closed */
+	void (*stopped)(void *ctx);
+	void *stopped_ctx;
 };
 
 /* wal_terms.c: which terms entries have; -ENOMEM is all that can fail. */
@@ -129,12 +146,22 @@ int wal_slot_create(struct wal *);
 int wal_slot_load(struct wal *, struct wal_recovery *, bool *ret_found);
 
 /* wal_writer.c */
-void *wal_writer_main(void *wal); /* the thread */
-/* One record, durable on return; only while no thread runs. */
+int wal_writer_open(struct wal *);
+/* Everything is answered and nothing under way: writes a closing note. */
+void wal_writer_close(struct wal *);
+/* Goes on with the queue, unless something is under way. */
+void wal_writer_pump(struct wal *);
+void wal_writer_note_later(struct wal *);
+/* One record, durable on return; only before there are requests. */
 int wal_write_record(struct wal *, struct wal_record *);
 int wal_block_reserve(struct wal *, size_t len); /* capacity of block */
-/* How large a new segment should be; holds records of `need` bytes.  Takes
- * the lock. */
+
+/* wal.c */
+void wal_settle(struct wal *, struct wal_req *); /* status 0: the view after */
+/* Nothing of the queue was written: the view is what it was before. */
+void wal_view_reset(struct wal *);
+void wal_went_on(struct wal *); /* after something ended: spares, the stop */
+/* How large a new segment should be; holds records of `need` bytes. */
 size_t wal_next_size(struct wal *, size_t need);
 
 #endif

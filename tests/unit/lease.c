@@ -141,14 +141,28 @@ sleep_ms(unsigned ms)
 
 /* ---- */
 
+/* The log's notes of what was committed have been written. */
+static void
+wait_quiet_log(unsigned i)
+{
+	long long writes;
+
+	do {
+		writes = metric(i, "wal_writes");
+		sleep_ms(250);
+	} while (metric(i, "wal_writes") != writes);
+}
+
 static void
 test_renewal(unsigned leader)
 {
 	unsigned long long commit = commit_index(leader);
-	long long writes = metric(leader, "wal_writes");
-	long long renewals = metric(leader, "renewals");
+	long long renewals, writes;
 	struct state before[3];
 
+	wait_quiet_log(leader);
+	writes = metric(leader, "wal_writes");
+	renewals = metric(leader, "renewals");
 	for (unsigned i = 0; i < 3; i++)
 		before[i] = state(i);
 	sleep_ms(3 * TTL_MS);

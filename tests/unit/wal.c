@@ -7,8 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -762,6 +767,108 @@ test_group_commit(void)
 	stop();
 }
 
+/* A write is begun before the turn ends, and still answered from the loop. */
+static void
+test_flush(void)
+{
+	struct wal_entry e = {.term = 1};
+	uint8_t space[300];
+	struct answer a;
+	int64_t writes;
+
+	fresh_dir("flush");
+	must_open();
+	e.type = 1;
+	e.payload = payload_of(1, 1, space);
+	wal_append(wal, request(&a), &e, 1);
+	wal_flush(wal);
+	usleep(50000); /* it may well be durable by now */
+	wal_flush(wal);
+	ok(!a.done, "nothing is answered from inside a call");
+	writes = metric_get(METRIC_wal_writes);
+	ok(until(a.done) && a.status == 0, "but from the loop");
+	is_int(metric_get(METRIC_wal_writes) - writes, 0,
+	    "and flushing again wrote nothing");
+	model.terms[++model.last] = 1;
+	stop();
+	must_open();
+	ok(holds(1, 1), "the entry is there");
+	stop();
+}
+
+/* Each start writes a record, and may need a new segment for that. */
+static void
+test_openings(void)
+{
+	char next[400];
+	bool all = true;
+
+	fresh_dir("openings");
+	must_open();
+	append(1, 3);
+	stop();
+	for (int i = 0; i < 400; i++) {
+		must_open();
+		all = all && holds(1, 3);
+		stop();
+	}
+	ok(all, "a log that is only opened and closed stays what it is");
+	snprintf(next, sizeof(next), "%s/wal-00000002", dir);
+	ok(access(next, F_OK) == 0, "though it goes on to new segments");
+}
+
+/* A kernel or a container that gives out no aio contexts. */
+static void
+forbid_aio(void)
+{
+	struct sock_filter code[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+		offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_setup, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {.len = 4, .filter = code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) != 0)
+		_exit(2);
+}
+
+static void
+test_without_aio(void)
+{
+	int status;
+	pid_t pid;
+
+	fresh_dir("noaio");
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		forbid_aio();
+		uv_loop_init(&loop);
+		must_open();
+		for (int i = 0; i < 100; i++) {
+			if (append(1, 7) != 0)
+				_exit(1);
+		}
+		_exit(wal_durable_index(wal) == 700 ? 0 : 1);
+	}
+	waitpid(pid, &status, 0);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 2) {
+		skip(2, "no seccomp here");
+		return;
+	}
+	is_int(status, 0, "without asynchronous I/O the log is written all "
+			  "the same");
+	for (uint64_t i = 1; i <= 700; i++)
+		model.terms[i] = 1;
+	model.last = 700;
+	must_open();
+	ok(holds(1, 700), "O1: all is there");
+	stop();
+}
+
 /* On a full disk: a drop queued behind a refused append is refused with it,
  * and the view of the log is put back, terms too. */
 static void
@@ -1137,6 +1244,9 @@ main(void)
 	test_basics();
 	test_segments();
 	test_group_commit();
+	test_flush();
+	test_openings();
+	test_without_aio();
 	test_no_space();
 	test_io_error();
 	test_kill();
