@@ -10,6 +10,9 @@
 #include <errno.h>
 #include <sodium.h>
 
+static uint64_t word_at(const uint8_t *);
+static void word_put(uint8_t *, uint64_t);
+
 /* Also lets libsodium choose its fastest code for this processor. */
 int
 digest_setup(void)
@@ -43,11 +46,42 @@ digest_hash(struct slice key, struct slice value, uint8_t ret[DIGEST_LEN])
 void
 digest_add(struct digest *d, const uint8_t hash[DIGEST_LEN])
 {
-	sodium_add(d->bytes, hash, DIGEST_LEN);
+	uint64_t carry = 0, a, b, sum;
+
+	for (size_t i = 0; i < DIGEST_LEN; i += sizeof(sum)) {
+		a = word_at(d->bytes + i);
+		b = word_at(hash + i);
+		sum = a + b + carry;
+		carry = sum < a || (carry != 0 && sum == a);
+		word_put(d->bytes + i, sum);
+	}
 }
 
 void
 digest_sub(struct digest *d, const uint8_t hash[DIGEST_LEN])
 {
-	sodium_sub(d->bytes, hash, DIGEST_LEN);
+	uint64_t borrow = 0, a, b;
+
+	for (size_t i = 0; i < DIGEST_LEN; i += sizeof(a)) {
+		a = word_at(d->bytes + i);
+		b = word_at(hash + i);
+		word_put(d->bytes + i, a - b - borrow);
+		borrow = a < b || (borrow != 0 && a == b);
+	}
+}
+
+static uint64_t
+word_at(const uint8_t *p)
+{
+	uint64_t word;
+
+	memcpy(&word, p, sizeof(word));
+	return le64toh(word);
+}
+
+static void
+word_put(uint8_t *p, uint64_t word)
+{
+	word = htole64(word);
+	memcpy(p, &word, sizeof(word));
 }

@@ -19,7 +19,11 @@
 
 enum { TEXT_BYTES = 128 };
 
-static const char clean_text[] = "clean\n";
+/* A store of another layout is built anew: raise it with any change of what
+ * keys and values look like. */
+#define FORMAT "format 2 "
+
+static const char clean_text[] = FORMAT "clean\n";
 
 static int describe(int dir_fd, char ret[TEXT_BYTES]);
 static int write_text(int dir_fd, const char *text);
@@ -76,7 +80,8 @@ describe(int dir_fd, char ret[TEXT_BYTES])
 		&st) != 0)
 		return -errno;
 	boot[strcspn(boot, "\n")] = '\0';
-	(void)snprintf(ret, TEXT_BYTES, "boot %.40s mount %llu device %u:%u\n",
+	(void)snprintf(ret, TEXT_BYTES, FORMAT
+	    "boot %.40s mount %llu device %u:%u\n",
 	    boot, (unsigned long long)st.stx_mnt_id, st.stx_dev_major,
 	    st.stx_dev_minor);
 	return 0;

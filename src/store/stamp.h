@@ -4,7 +4,8 @@
  * Its pages reach the disk in any order.  So long as the machine runs and the
  * file system stays mounted, the operating system's cache makes it whole; a
  * clean stop makes it whole on the disk.  The file `stamp` says which of the
- * two may be relied on.  Without one, or with another boot's, nothing may.
+ * two may be relied on.  Without one, or with another boot's, nothing may; nor
+ * may what was laid out by another version.
  */
 #ifndef STORE_STAMP_H
 #define STORE_STAMP_H

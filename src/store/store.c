@@ -24,12 +24,29 @@ _Static_assert(STORE_DIGEST_LEN == DIGEST_LEN, "one length");
  * A longer value of a replicated family is stored with its hash behind it, so
  * that to replace or remove it costs no second look at all its bytes.
  */
-enum { LONG_VALUE = 1024 };
+enum { LONG_VALUE = 128 };
+
+/* What a replicated key has in a write transaction. */
+struct found {
+	bool present;
+	bool counted;		    /* in the digest */
+	struct slice value;	    /* borrowed */
+	const uint8_t *hash;	    /* its, if it is known; borrowed */
+	struct touched_value *kept; /* NULL: only in the map */
+};
 
 static bool get_raw(struct store_txn *, struct slice key, struct slice *ret);
 static struct slice without_hash(struct store_txn *, struct slice key,
     struct slice raw);
-static void subtract(struct store_txn *, struct slice key, struct slice raw);
+static bool look(struct store_txn *, struct slice key, struct found *ret);
+static bool fetch(struct store_txn *, struct slice key, struct found *ret);
+static struct touched_value *keep(struct store_txn *, struct slice key,
+    const struct found *);
+static void put_through(struct store_txn *, struct slice key,
+    struct slice value, struct touched_value *kept);
+static void subtract(struct store_txn *, struct slice key,
+    const struct found *);
+static void settle(struct store_txn *);
 static void load_digest(struct store_txn *);
 static bool check(struct store_txn *, int err);
 static bool replicated(struct slice key);
@@ -41,6 +58,7 @@ store_close(struct store *s)
 	if (s == NULL)
 		return;
 	assert(!s->writing);
+	touched_free(s->touched);
 	s->ops->close(s);
 }
 
@@ -65,8 +83,16 @@ store_begin(struct store *s, enum store_mode mode)
 	assert(mode == STORE_READ || !s->writing);
 	t = s->ops->begin(s, mode);
 	assert(t != NULL && t->store == s && t->mode == mode);
-	if (mode == STORE_WRITE)
-		s->writing = true;
+	if (mode == STORE_READ)
+		return t;
+	s->writing = true;
+	if (s->touched == NULL)
+		s->touched = touched_new();
+	if (s->touched != NULL)
+		touched_reset(s->touched);
+	else
+		t->error = -ENOMEM;
+	t->touched = s->touched;
 	return t;
 }
 
@@ -76,6 +102,7 @@ store_commit(struct store_txn *t)
 	int err;
 
 	assert(t != NULL);
+	settle(t);
 	if (t->digest_changed && t->error == 0)
 		(void)check(t, t->store->ops->put(t, digest_key,
 		    slice_of(t->digest.bytes, DIGEST_LEN), SLICE_EMPTY));
@@ -112,8 +139,15 @@ bool
 store_get(struct store_txn *t, struct slice key, struct slice *ret)
 {
 	struct slice raw, value;
+	struct found f;
 
 	check_key(key);
+	if (t->mode == STORE_WRITE && replicated(key)) {
+		if (!look(t, key, &f) || !f.present)
+			return false;
+		*ret = f.value;
+		return true;
+	}
 	if (!get_raw(t, key, &raw))
 		return false;
 	value = without_hash(t, key, raw);
@@ -141,6 +175,12 @@ store_seek(struct store_txn *t, struct slice from, bool after,
 	value = without_hash(t, key, raw);
 	if (t->error != 0)
 		return false;
+	if (t->mode == STORE_WRITE) {
+		const struct touched_value *kept = touched_find(t->touched, key);
+
+		if (kept != NULL && kept->late)
+			value = kept->value;
+	}
 	*ret_key = key;
 	*ret_value = value;
 	return true;
@@ -149,41 +189,44 @@ store_seek(struct store_txn *t, struct slice from, bool after,
 void
 store_put(struct store_txn *t, struct slice key, struct slice value)
 {
-	struct slice raw, tail = SLICE_EMPTY;
-	uint8_t hash[DIGEST_LEN];
+	struct found f;
 
 	check_key(key);
 	assert(t->mode == STORE_WRITE);
 	if (t->error != 0)
 		return;
-	if (replicated(key)) {
-		if (get_raw(t, key, &raw)) {
-			if (slice_eq(without_hash(t, key, raw), value))
-				return;
-			subtract(t, key, raw);
-		}
-		load_digest(t);
-		digest_hash(key, value, hash);
-		digest_add(&t->digest, hash);
-		t->digest_changed = true;
-		if (value.len > LONG_VALUE)
-			tail = slice_of(hash, sizeof(hash));
+	if (!replicated(key)) {
+		(void)check(t, t->store->ops->put(t, key, value, SLICE_EMPTY));
+		return;
 	}
-	if (t->error == 0)
-		(void)check(t, t->store->ops->put(t, key, value, tail));
+	if (!look(t, key, &f) || (f.present && slice_eq(f.value, value)))
+		return;
+	if (f.present)
+		subtract(t, key, &f);
+	if (f.present && f.kept != NULL &&
+	    touched_set(t->touched, f.kept, value))
+		f.kept->late = true;
+	else
+		put_through(t, key, value, f.kept);
 }
 
 void
 store_del(struct store_txn *t, struct slice key)
 {
 	struct slice raw;
+	struct found f;
 
 	check_key(key);
 	assert(t->mode == STORE_WRITE);
-	if (!get_raw(t, key, &raw))
+	if (replicated(key)) {
+		if (!look(t, key, &f) || !f.present)
+			return;
+		subtract(t, key, &f);
+		if (f.kept != NULL)
+			f.kept->present = f.kept->late = false;
+	} else if (!get_raw(t, key, &raw)) {
 		return;
-	if (replicated(key))
-		subtract(t, key, raw);
+	}
 	if (t->error == 0)
 		(void)check(t, t->store->ops->del(t, key));
 }
@@ -191,6 +234,7 @@ store_del(struct store_txn *t, struct slice key)
 void
 store_digest(struct store_txn *t, uint8_t ret[STORE_DIGEST_LEN])
 {
+	settle(t);
 	load_digest(t);
 	memcpy(ret, t->digest.bytes, STORE_DIGEST_LEN);
 }
@@ -238,20 +282,121 @@ without_hash(struct store_txn *t, struct slice key, struct slice raw)
 	return slice_of(raw.ptr, raw.len - DIGEST_LEN);
 }
 
-/* Takes a pair out of the digest. */
-static void
-subtract(struct store_txn *t, struct slice key, struct slice raw)
+/* From what was touched, or else from the map.  False: the error sticks. */
+static bool
+look(struct store_txn *t, struct slice key, struct found *ret)
 {
-	struct slice value = without_hash(t, key, raw);
+	struct touched_value *kept;
+
+	if (t->error != 0)
+		return false;
+	kept = touched_find(t->touched, key);
+	if (kept == NULL) {
+		if (!fetch(t, key, ret))
+			return false;
+		kept = keep(t, key, ret);
+	}
+	if (kept != NULL)
+		*ret = (struct found){.present = kept->present,
+		    .counted = kept->counted,
+		    .value = kept->value,
+		    .hash = kept->hashed ? kept->hash : NULL,
+		    .kept = kept};
+	return true;
+}
+
+static bool
+fetch(struct store_txn *t, struct slice key, struct found *ret)
+{
+	struct found f = {0};
+	struct slice raw;
+
+	if (get_raw(t, key, &raw)) {
+		f.present = f.counted = true;
+		f.value = without_hash(t, key, raw);
+		if (f.value.len < raw.len)
+			f.hash = (const uint8_t *)raw.ptr + f.value.len;
+	}
+	*ret = f;
+	return t->error == 0;
+}
+
+/* NULL: no room, or the value is too long. */
+static struct touched_value *
+keep(struct store_txn *t, struct slice key, const struct found *f)
+{
+	struct touched_value *v;
+
+	if (f->value.len > TOUCHED_VALUE_MAX)
+		return NULL;
+	v = touched_add(t->touched, key);
+	if (v == NULL || !f->present)
+		return v;
+	if (!touched_set(t->touched, v, f->value)) {
+		touched_forget(t->touched, v);
+		return NULL;
+	}
+	v->counted = true;
+	if (f->hash != NULL)
+		touched_hash(v, f->hash);
+	return v;
+}
+
+/* Takes what a key has out of the digest. */
+static void
+subtract(struct store_txn *t, struct slice key, const struct found *f)
+{
+	uint8_t hash[DIGEST_LEN];
+
+	if (!f->counted)
+		return;
+	load_digest(t);
+	if (f->hash == NULL)
+		digest_hash(key, f->value, hash);
+	digest_sub(&t->digest, f->hash != NULL ? f->hash : hash);
+	t->digest_changed = true;
+	if (f->kept != NULL)
+		f->kept->counted = false;
+}
+
+/* Into the map and the digest. */
+static void
+put_through(struct store_txn *t, struct slice key, struct slice value,
+    struct touched_value *kept)
+{
+	struct slice tail = SLICE_EMPTY;
 	uint8_t hash[DIGEST_LEN];
 
 	load_digest(t);
-	if (value.len < raw.len)
-		memcpy(hash, (const uint8_t *)raw.ptr + value.len, DIGEST_LEN);
-	else
-		digest_hash(key, value, hash);
-	digest_sub(&t->digest, hash);
+	digest_hash(key, value, hash);
+	digest_add(&t->digest, hash);
 	t->digest_changed = true;
+	if (value.len > LONG_VALUE)
+		tail = slice_of(hash, sizeof(hash));
+	if (kept != NULL && touched_set(t->touched, kept, value)) {
+		value = kept->value;
+		kept->late = false;
+		kept->counted = true;
+		touched_hash(kept, hash);
+	} else if (kept != NULL) {
+		touched_forget(t->touched, kept);
+	}
+	if (t->error == 0)
+		(void)check(t, t->store->ops->put(t, key, value, tail));
+}
+
+/* What was kept back until now. */
+static void
+settle(struct store_txn *t)
+{
+	struct touched_value *v = NULL;
+
+	if (t->touched == NULL)
+		return;
+	while (t->error == 0 && (v = touched_next(t->touched, v)) != NULL) {
+		if (v->late)
+			put_through(t, v->key, v->value, v);
+	}
 }
 
 static void

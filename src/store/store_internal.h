@@ -10,6 +10,7 @@
 
 #include "store/digest.h"
 #include "store/store.h"
+#include "store/touched.h"
 
 struct store_ops {
 	void (*close)(struct store *);
@@ -34,12 +35,14 @@ struct store_ops {
 struct store {
 	const struct store_ops *ops;
 	bool writing; /* a write transaction is open */
+	struct touched *touched; /* its; made by the first, then kept */
 };
 
 struct store_txn {
 	struct store *store;
 	enum store_mode mode;
 	int error;	      /* sticky, negative errno */
+	struct touched *touched; /* STORE_WRITE: the store's */
 	bool digest_loaded;   /* digest is valid */
 	bool digest_changed;  /* and must be put before the commit */
 	struct digest digest; /* as this transaction sees it */

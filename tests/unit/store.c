@@ -268,6 +268,51 @@ test_limits(struct store *s)
 }
 
 static void
+number_key(uint32_t n, uint8_t ret[5])
+{
+	ret[0] = STORE_REPLICATED;
+	for (unsigned i = 0; i < 4; i++)
+		ret[1 + i] = (uint8_t)(n >> (24 - 8 * i));
+}
+
+/* More keys, and more bytes, than a transaction keeps at hand. */
+static void
+test_many(struct store *s)
+{
+	enum { N = 6000 };
+	static uint8_t bytes[1024];
+	struct store_txn *t;
+	struct slice value;
+	uint8_t key[5];
+	bool right = true;
+
+	is_int(store_clear(s), 0, "%s: clear", kind);
+	for (unsigned round = 0; round < 3; round++) {
+		t = store_begin(s, STORE_WRITE);
+		for (uint32_t n = 0; n < N; n++) {
+			number_key(n, key);
+			memset(bytes, (int)(n + round), sizeof(bytes));
+			store_put(t, slice_of(key, sizeof(key)),
+			    slice_of(bytes, 1 + (n + 100 * round) % 300));
+		}
+		for (uint32_t n = 0; n < N; n++) {
+			number_key(n, key);
+			right = right && store_get(t,
+			    slice_of(key, sizeof(key)), &value) &&
+			    value.len == 1 + (n + 100 * round) % 300 &&
+			    *(const uint8_t *)value.ptr ==
+			    (uint8_t)(n + round);
+			if (n % 3 == round)
+				store_del(t, slice_of(key, sizeof(key)));
+		}
+		right = right && digest_right(t);
+		right = store_commit(t) == 0 && right;
+	}
+	ok(right, "%s: thousands of keys in a transaction", kind);
+	is_int(store_clear(s), 0, "%s: clear", kind);
+}
+
+static void
 test_suite(const char *name, struct store *s)
 {
 	kind = name;
@@ -276,6 +321,7 @@ test_suite(const char *name, struct store *s)
 	test_digest(s);
 	test_borrowed(s);
 	test_limits(s);
+	test_many(s);
 	store_close(s);
 }
 
@@ -409,7 +455,7 @@ test_stamp(void)
 	crash_after("b");
 	ok(kept("a") && kept("b"), "stamp: so does a crash of the process");
 	ok(!kept("unfinished"), "stamp: but what was not committed");
-	write_file(file_of("stamp"), "boot 0 mount 0 device 0:0\n");
+	write_file(file_of("stamp"), "format 2 boot 0 mount 0 device 0:0\n");
 	ok(!kept("a"), "stamp: after a crash of the machine it is empty");
 	put_one("a");
 	(void)unlink(file_of("stamp"));
@@ -421,6 +467,8 @@ test_stamp(void)
 	ok(!kept("a"), "stamp: what LMDB cannot read is built anew");
 	put_one("a");
 	ok(kept("a"), "stamp: and then used");
+	write_file(file_of("stamp"), "format 0 clean\n");
+	ok(!kept("a"), "stamp: what another version laid out is built anew");
 	remove_store();
 }
 
@@ -533,7 +581,7 @@ same_step(struct store_txn *a, struct store_txn *b)
 		/* Short, long, and about where the store treats them apart. */
 		value.len = rnd(20) == 0 ? rnd(sizeof(bytes)) : rnd(40);
 		if (rnd(10) == 0)
-			value.len = 1000 + rnd(80);
+			value.len = (rnd(2) ? 100 : 1000) + rnd(80);
 		memset(bytes, (int)rnd(3), sizeof(bytes));
 		value.ptr = bytes;
 		store_put(a, key, value);
@@ -632,6 +680,143 @@ test_random(void)
 	remove_store();
 }
 
+/*
+ * And the one of them as an array does.
+ */
+enum { PAIRS_MAX = 600, PAIR_VALUE = 1200 };
+
+struct pair {
+	uint8_t key[4], value[PAIR_VALUE];
+	size_t key_len, len;
+};
+
+struct array {
+	struct pair pairs[PAIRS_MAX]; /* in the order of keys */
+	unsigned n;
+};
+
+static struct slice
+pair_key(const struct pair *p)
+{
+	return slice_of(p->key, p->key_len);
+}
+
+/* The first at or behind a key. */
+static unsigned
+array_find(const struct array *a, struct slice key)
+{
+	unsigned i = 0;
+
+	while (i < a->n && slice_cmp(pair_key(&a->pairs[i]), key) < 0)
+		i++;
+	return i;
+}
+
+static bool
+array_has(const struct array *a, unsigned i, struct slice key)
+{
+	return i < a->n && slice_eq(pair_key(&a->pairs[i]), key);
+}
+
+static void
+array_put(struct array *a, struct slice key, struct slice value)
+{
+	unsigned i = array_find(a, key);
+	struct pair *p = &a->pairs[i];
+
+	if (!array_has(a, i, key)) {
+		if (a->n == PAIRS_MAX)
+			bail_out("PAIRS_MAX");
+		memmove(p + 1, p, (a->n++ - i) * sizeof(*p));
+		memcpy(p->key, key.ptr, key.len);
+		p->key_len = key.len;
+	}
+	memcpy(p->value, value.ptr, value.len);
+	p->len = value.len;
+}
+
+static void
+array_del(struct array *a, struct slice key)
+{
+	unsigned i = array_find(a, key);
+	struct pair *p = &a->pairs[i];
+
+	if (array_has(a, i, key))
+		memmove(p, p + 1, (--a->n - i) * sizeof(*p));
+}
+
+static bool
+array_step(struct array *a, struct store_txn *t)
+{
+	static uint8_t bytes[PAIR_VALUE];
+	uint8_t key_bytes[4] = {(uint8_t)(0x1f + rnd(3)), (uint8_t)rnd(5),
+	    (uint8_t)rnd(3), 0};
+	struct slice key = slice_of(key_bytes, 1 + rnd(3));
+	struct slice value = slice_of(bytes, rnd(3) ? rnd(60) : rnd(1200));
+	struct slice got = SLICE_EMPTY, got_key = SLICE_EMPTY;
+	unsigned i = array_find(a, key);
+	bool after = rnd(2) != 0, found;
+
+	switch (rnd(7)) {
+	case 0:
+	case 1:
+	case 2:
+		memset(bytes, (int)rnd(3), value.len);
+		array_put(a, key, value);
+		store_put(t, key, value);
+		return true;
+	case 3:
+		array_del(a, key);
+		store_del(t, key);
+		return true;
+	case 4:
+		if (!array_has(a, i, key))
+			return !store_get(t, key, &got);
+		return store_get(t, key, &got) &&
+		    slice_eq(got, slice_of(a->pairs[i].value,
+			a->pairs[i].len));
+	default:
+		if (after && array_has(a, i, key))
+			i++;
+		found = store_seek(t, key, after, &got_key, &got);
+		if (i == a->n)
+			return !found;
+		return found && slice_eq(got_key, pair_key(&a->pairs[i])) &&
+		    slice_eq(got, slice_of(a->pairs[i].value,
+			a->pairs[i].len));
+	}
+}
+
+static void
+test_array(void)
+{
+	static struct array now, committed;
+	struct store *s = open_mem();
+	bool same = true;
+	int turn;
+
+	for (turn = 0; same && turn < 1000; turn++) {
+		struct store_txn *t = store_begin(s, STORE_WRITE);
+
+		for (uint32_t n = rnd(60); same && n > 0; n--)
+			same = array_step(&now, t);
+		if (rnd(4) == 0)
+			same = same && digest_right(t);
+		if (rnd(4) == 0) {
+			store_abort(t);
+			now = committed;
+		} else {
+			same = store_commit(t) == 0 && same;
+			committed = now;
+		}
+		t = store_begin(s, STORE_READ);
+		same = same && digest_right(t);
+		store_abort(t);
+	}
+	ok(same, "random: a store and an array agree in %d turns", turn);
+	store_close(s);
+}
+
 int
 main(void)
 {
@@ -646,6 +831,7 @@ main(void)
 	test_rot();
 	test_open_fails();
 	test_random();
+	test_array();
 	if (rmdir(dir) != 0)
 		diag("%s is left over", dir);
 	return done_testing();
