@@ -5,6 +5,8 @@
  * session every outcome is kept from done_below on, so that a command that
  * comes again is answered and not applied.  Ended ids are remembered with the
  * host: a session_open that was under way for long must not bring one back.
+ *
+ * Neighbours share a key: most are written in one turn, and go together.
  */
 #include "config.h"
 
@@ -23,7 +25,8 @@ enum {
 	TTL_MS_DEFAULT = 10000,
 	SESSION_LEN = 4 * 8 + 2 + LIMIT_NAME,
 	HOST_LEN = 8 + 1 + ENDED_MAX * 8,
-	OUTCOME_LEN = 4 + 3 * 8 + 8 + SCHEMA_ATTR_LEN,
+	OUTCOMES_EACH = 8, /* seqs of one key */
+	OUTCOME_LEN = 1 + 4 + 3 * 8 + 8 + SCHEMA_ATTR_LEN,
 };
 
 struct host {
@@ -42,6 +45,9 @@ static bool outcome_get(struct step *, uint64_t session, uint64_t seq,
 static void outcome_put(struct step *, uint64_t session, uint64_t seq,
     const struct outcome *);
 static void outcomes_del(struct step *, uint64_t session, uint64_t below);
+static struct slice outcomes(struct step *, uint64_t session, uint64_t seq);
+static bool outcome_next(struct reader *, uint8_t *ret_place,
+    struct outcome *ret);
 
 int
 session_begin(struct step *s)
@@ -183,7 +189,9 @@ session_leave(struct step *s, struct machine_session *session)
 	if (st->done_below > session->done_below) {
 		memcpy(name, session->name.ptr, session->name.len);
 		session->name.ptr = name;
-		outcomes_del(s, session->id, st->done_below);
+		if (st->done_below / OUTCOMES_EACH !=
+		    session->done_below / OUTCOMES_EACH)
+			outcomes_del(s, session->id, st->done_below);
 		session->done_below = st->done_below;
 		session_put(s, session);
 	}
@@ -285,32 +293,42 @@ static bool
 outcome_get(struct step *s, uint64_t session, uint64_t seq,
     struct outcome *ret)
 {
-	struct slice value;
+	struct outcome out;
 	struct reader r;
-	struct key k;
+	uint8_t place;
 
-	if (!store_get(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2, session,
-	    seq), &value))
-		return false;
-	reader_init(&r, value);
-	ret->err = -(int)reader_u32(&r);
-	ret->rev = reader_u64(&r);
-	ret->ino = reader_u64(&r);
-	ret->value = reader_u64(&r);
-	ret->attr.ino = reader_u64(&r);
-	if (ret->attr.ino != 0)
-		schema_attr_get(&r, &ret->attr);
-	return true;
+	reader_init(&r, outcomes(s, session, seq));
+	while (outcome_next(&r, &place, &out)) {
+		if (place != seq % OUTCOMES_EACH)
+			continue;
+		ret->err = out.err;
+		ret->rev = out.rev;
+		ret->ino = out.ino;
+		ret->value = out.value;
+		ret->attr = out.attr;
+		return true;
+	}
+	return false;
 }
 
+/* Behind the others of its key; one that was there before goes. */
 static void
 outcome_put(struct step *s, uint64_t session, uint64_t seq,
     const struct outcome *out)
 {
-	uint8_t bytes[OUTCOME_LEN];
+	uint8_t bytes[OUTCOMES_EACH * OUTCOME_LEN], place;
 	struct buf b = schema_value(bytes, sizeof(bytes));
+	struct outcome other;
+	struct reader r;
 	struct key k;
 
+	reader_init(&r, outcomes(s, session, seq));
+	for (const uint8_t *from = r.ptr; outcome_next(&r, &place, &other);
+	    from = r.ptr) {
+		if (place != seq % OUTCOMES_EACH)
+			buf_raw(&b, from, (size_t)(r.ptr - from));
+	}
+	buf_u8(&b, seq % OUTCOMES_EACH);
 	buf_u32(&b, (uint32_t)-out->err);
 	buf_u64(&b, out->rev);
 	buf_u64(&b, out->ino);
@@ -319,23 +337,56 @@ outcome_put(struct step *s, uint64_t session, uint64_t seq,
 	if (out->attr.ino != 0)
 		schema_attr_put(&b, &out->attr);
 	assert(buf_error(&b) == 0);
-	store_put(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2, session, seq),
-	    buf_slice(&b));
+	store_put(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2, session,
+	    seq / OUTCOMES_EACH), buf_slice(&b));
 }
 
+/* Keys whose every seq is below. */
 static void
 outcomes_del(struct step *s, uint64_t session, uint64_t below)
 {
 	struct slice key, value;
-	uint64_t of, seq;
+	uint64_t of, group;
 	struct key k;
 
 	while (store_seek(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 1, session,
 	    0), false, &key, &value)) {
-		if (!schema_parse(key, FAMILY_OUTCOME, &of, &seq, NULL) ||
-		    of != session || seq >= below)
+		if (!schema_parse(key, FAMILY_OUTCOME, &of, &group, NULL) ||
+		    of != session || group >= below / OUTCOMES_EACH)
 			return;
 		store_del(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2, session,
-		    seq));
+		    group));
 	}
+}
+
+/* Those kept under the key of one; borrowed. */
+static struct slice
+outcomes(struct step *s, uint64_t session, uint64_t seq)
+{
+	struct slice value;
+	struct key k;
+
+	if (!store_get(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2, session,
+	    seq / OUTCOMES_EACH), &value))
+		return SLICE_EMPTY;
+	return value;
+}
+
+static bool
+outcome_next(struct reader *r, uint8_t *ret_place, struct outcome *ret)
+{
+	struct outcome out = {0};
+
+	if (reader_left(r) == 0)
+		return false;
+	*ret_place = reader_u8(r);
+	out.err = -(int)reader_u32(r);
+	out.rev = reader_u64(r);
+	out.ino = reader_u64(r);
+	out.value = reader_u64(r);
+	out.attr.ino = reader_u64(r);
+	if (out.attr.ino != 0)
+		schema_attr_get(r, &out.attr);
+	*ret = out;
+	return reader_ok(r);
 }

@@ -29,7 +29,7 @@ enum family {
 	FAMILY_TOMB_STATE = 0x28, /* () -> how many, horizon */
 	FAMILY_SESSION = 0x29,	/* (session) -> machine/session.c */
 	FAMILY_HOST = 0x2a,	/* (host) -> its session, the ended ones */
-	FAMILY_OUTCOME = 0x2b,	/* (session, seq) -> what it was answered */
+	FAMILY_OUTCOME = 0x2b,	/* (session, seq / 8) -> what was answered */
 	FAMILY_LOCK_HELD = 0x2c, /* (node, ordinal) -> struct tree_lock */
 	FAMILY_LOCK_WAIT = 0x2d, /* (node, ordinal) -> struct tree_lock */
 	FAMILY_LOCK_DELAY = 0x2e, /* (node, ordinal) -> nothing; of a holder */
