@@ -14,6 +14,19 @@ enum { CAP_FIRST = 64 }; /* most commands and frames start small */
 
 static bool reserve(struct buf *, size_t len);
 
+/* Inlined with lengths that are constants: nearly all calls. */
+static inline void
+append(struct buf *b, const void *ptr, size_t len)
+{
+	if (b->error != 0 || b->ptr == NULL || len > b->max - b->len ||
+	    len > b->cap - b->len) {
+		if (!reserve(b, len))
+			return;
+	}
+	memcpy(b->ptr + b->len, ptr, len);
+	b->len += len;
+}
+
 void
 buf_init(struct buf *b, size_t max)
 {
@@ -49,44 +62,42 @@ buf_slice(const struct buf *b)
 void
 buf_u8(struct buf *b, uint8_t value)
 {
-	buf_raw(b, &value, sizeof(value));
+	append(b, &value, sizeof(value));
 }
 
 void
 buf_u16(struct buf *b, uint16_t value)
 {
 	value = htole16(value);
-	buf_raw(b, &value, sizeof(value));
+	append(b, &value, sizeof(value));
 }
 
 void
 buf_u32(struct buf *b, uint32_t value)
 {
 	value = htole32(value);
-	buf_raw(b, &value, sizeof(value));
+	append(b, &value, sizeof(value));
 }
 
 void
 buf_u64(struct buf *b, uint64_t value)
 {
 	value = htole64(value);
-	buf_raw(b, &value, sizeof(value));
+	append(b, &value, sizeof(value));
 }
 
 void
 buf_be64(struct buf *b, uint64_t value)
 {
 	value = htobe64(value);
-	buf_raw(b, &value, sizeof(value));
+	append(b, &value, sizeof(value));
 }
 
 void
 buf_raw(struct buf *b, const void *ptr, size_t len)
 {
-	if (len == 0 || !reserve(b, len))
-		return;
-	memcpy(b->ptr + b->len, ptr, len);
-	b->len += len;
+	if (len != 0)
+		append(b, ptr, len);
 }
 
 void

@@ -6,6 +6,7 @@
 #include "tree/schema.h"
 
 #include <assert.h>
+#include <endian.h>
 
 struct layout {
 	bool known;	    /* there is such a family */
@@ -119,14 +120,14 @@ static struct slice
 build(struct key *k, enum family family, unsigned n, uint64_t a, uint64_t b,
     struct slice name)
 {
-	struct buf buf = schema_value(k->bytes, sizeof(k->bytes));
+	uint64_t numbers[2] = {htobe64(a), htobe64(b)};
+	size_t len = 1;
 
-	buf_u8(&buf, (uint8_t)family);
-	if (n > 0)
-		buf_be64(&buf, a);
-	if (n > 1)
-		buf_be64(&buf, b);
-	buf_raw(&buf, name.ptr, name.len);
-	assert(buf_error(&buf) == 0);
-	return buf_slice(&buf);
+	assert(n <= 2 && name.len <= LIMIT_NAME);
+	k->bytes[0] = (uint8_t)family;
+	memcpy(k->bytes + len, numbers, sizeof(numbers));
+	len += n * sizeof(numbers[0]);
+	if (name.len != 0)
+		memcpy(k->bytes + len, name.ptr, name.len);
+	return slice_of(k->bytes, len + name.len);
 }
