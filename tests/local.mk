@@ -107,6 +107,10 @@ check_PROGRAMS += tests/unit/forward.t
 tests_unit_forward_t_SOURCES = tests/unit/forward.c tests/unit/group_host.c \
 	tests/unit/group_host.h
 tests_unit_forward_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
+check_PROGRAMS += tests/unit/hostile.t
+tests_unit_hostile_t_SOURCES = tests/unit/hostile.c tests/random.h \
+	tests/unit/group_host.c tests/unit/group_host.h
+tests_unit_hostile_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 include tests/bench/local.mk
 
 check_PROGRAMS += tests/unit/tree.t

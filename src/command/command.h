@@ -164,5 +164,7 @@ struct entry_reader {
 int entry_open(struct slice bytes, struct entry_reader *ret); /* -EBADMSG */
 /* 1: *ret is the next command's bytes; 0: at the end; -EBADMSG. */
 int entry_next(struct entry_reader *, struct slice *ret);
+/* All of an entry, each command decoded: 0 or -EBADMSG. */
+int entry_check(struct slice bytes);
 
 #endif

@@ -15,6 +15,8 @@
 #define ENTRY_ALIGN 8
 #define ENTRY_N_OFFSET 4 /* of the header's n */
 #define ENTRY_HEADER_LEN 16
+/* What the last command's time, and one more, still fit (struct timespec). */
+#define ENTRY_TIME_MAX ((uint64_t)INT64_MAX - LIMIT_ENTRY_COMMANDS)
 
 static uint32_t count_get(const struct buf *);
 
@@ -60,7 +62,8 @@ entry_open(struct slice bytes, struct entry_reader *ret)
 	e.header.n = reader_u32(&e.reader);
 	e.header.time_ns = reader_u64(&e.reader);
 	if (!reader_ok(&e.reader) || format != ENTRY_FORMAT ||
-	    e.header.n == 0 || e.header.n > LIMIT_ENTRY_COMMANDS)
+	    e.header.n == 0 || e.header.n > LIMIT_ENTRY_COMMANDS ||
+	    e.header.time_ns > ENTRY_TIME_MAX)
 		return -EBADMSG;
 	*ret = e;
 	return 0;
@@ -86,6 +89,23 @@ entry_next(struct entry_reader *e, struct slice *ret)
 	e->n_read++;
 	*ret = bytes;
 	return 1;
+}
+
+int
+entry_check(struct slice bytes)
+{
+	struct entry_reader e;
+	struct command c;
+	struct slice one;
+	int more = entry_open(bytes, &e);
+
+	if (more != 0)
+		return more;
+	while ((more = entry_next(&e, &one)) == 1) {
+		if (command_decode(one, &c) != 0)
+			return -EBADMSG;
+	}
+	return more;
 }
 
 static uint32_t

@@ -631,30 +631,39 @@ leaders_alone(const struct command *c)
 	    c->kind == COMMAND_expire || c->kind == COMMAND_delay_end;
 }
 
-/* A peer's commands: garbage must not get into the log. */
+/* Garbage must not get into the log, nor others' commands under its sender's
+ * name. */
+static bool
+may_forward(const struct member *m, struct reader r)
+{
+	uint32_t n = reader_u32(&r);
+	struct command c;
+
+	if (n > LIMIT_ENTRY_COMMANDS)
+		return false;
+	while (n-- > 0) {
+		if (command_decode(reader_slice32(&r, LIMIT_COMMAND), &c) != 0 ||
+		    c.stamp.host != m->conf.id || leaders_alone(&c))
+			return false;
+	}
+	return reader_done(&r);
+}
+
 static void
 recv_forward(struct group *g, struct member *m, struct reader *r)
 {
 	struct forward *f = &g->forward;
-	uint32_t n = reader_u32(r);
+	uint32_t n;
 	bool lead = g->started && g->raft.state == RAFT_LEADER &&
 	    !g->transferring && !g->stopping && !io_full(g);
 
-	if (n > LIMIT_ENTRY_COMMANDS)
+	if (!may_forward(m, *r)) {
+		member_hang_up(g, m, "a forwarded command");
 		return;
-	while (n-- > 0) {
+	}
+	for (n = reader_u32(r); n > 0; n--) {
 		struct slice bytes = reader_slice32(r, LIMIT_COMMAND);
-		struct command c;
 
-		if (!reader_ok(r) || command_decode(bytes, &c) != 0 ||
-		    c.stamp.host != m->conf.id || leaders_alone(&c)) {
-			if (!m->complained)
-				log_warn("group: %s: a forwarded command is "
-				    "malformed, dropping such ones",
-				    m->conf.name);
-			m->complained = true;
-			return;
-		}
 		/* No later one of the frame overtakes one that is refused. */
 		if (f->theirs.len + bytes.len + 12 > FORWARD_QUEUE_BYTES)
 			lead = false;

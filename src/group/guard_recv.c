@@ -21,6 +21,7 @@ static bool check_timeout_now(struct guard *, raft_id,
 static bool check_result(struct guard *, raft_id,
     const struct raft_append_entries_result *);
 static bool entries_valid(const struct raft_append_entries *);
+static bool contradicts(const struct guard *, const struct raft_append_entries *);
 static bool leader_speaks(struct guard *, raft_term);
 static void append_hold(struct guard *, struct raft_append_entries *);
 static bool prev_matches(const struct guard *,
@@ -140,7 +141,8 @@ check_append(struct guard *g, struct raft_append_entries *args)
 		return false;
 	if (args->term < g->raft->current_term)
 		return true;
-	if (!leader_speaks(g, args->term))
+	if ((guard_on(g, GUARD_FIG8) && contradicts(g, args)) ||
+	    !leader_speaks(g, args->term))
 		return false;
 	append_trim(g, args);
 	append_hold(g, args);
@@ -168,6 +170,23 @@ entries_valid(const struct raft_append_entries *args)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Another entry than the committed one comes from no leader that Raft could
+ * have elected; the core would give up.  (Without FIG8 it can elect one.)
+ */
+static bool
+contradicts(const struct guard *g, const struct raft_append_entries *args)
+{
+	raft_index commit = g->raft->commit_index, conflict;
+
+	if (args->prev_log_index != 0 && args->prev_log_index <= commit &&
+	    guard_term_of(g, args->prev_log_index) != 0 &&
+	    !prev_matches(g, args))
+		return true;
+	conflict = append_conflict(g, args);
+	return conflict != 0 && conflict <= commit;
 }
 
 /*

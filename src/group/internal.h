@@ -214,6 +214,8 @@ void group_wake(struct group *);	   /* there is work: another turn */
 void member_init(struct group *);
 struct member *member_find(struct group *, uint64_t id);
 int member_open_net(struct group *);
+/* It sent `what`, which makes no sense: logged once, its connection closed. */
+void member_hang_up(struct group *, struct member *, const char *what);
 unsigned member_alive(struct group *);
 bool member_is_alive(struct group *, const struct member *);
 uint64_t member_majority_heard_ns(struct group *);

@@ -13,6 +13,9 @@
 #include "base/metric.h"
 #include "group/internal.h"
 
+/* Elections that a host may have missed: a term is one more than the last. */
+#define TERM_JUMP (UINT64_C(1) << 32)
+
 struct io_sent {
 	STAILQ_ENTRY(io_sent) link;
 	struct raft_io_send *req;
@@ -27,6 +30,8 @@ static int send_append(struct group *, struct member *,
 static void recv_message(struct group *, struct member *,
     struct raft_message *);
 static void recv_append(struct group *, struct member *, struct reader *);
+static bool entries_valid(struct reader, uint64_t term, uint32_t n,
+    size_t *ret_total);
 static int read_entries(struct reader *, struct raft_append_entries *);
 static void notice_keep(struct group *, struct member *, uint64_t term,
     uint64_t index, uint64_t index_term);
@@ -237,6 +242,16 @@ io_notice(struct group *g)
 
 /* ---- from the peers ---- */
 
+/* Terms beyond all sense would be kept, and run out. */
+static bool
+term_valid(struct group *g, struct member *m, uint64_t term)
+{
+	if (term < g->raft.current_term + TERM_JUMP)
+		return true;
+	member_hang_up(g, m, "a term");
+	return false;
+}
+
 void
 io_frame(struct group *g, struct member *m, enum group_frame type,
     struct reader *r)
@@ -253,19 +268,19 @@ io_frame(struct group *g, struct member *m, enum group_frame type,
 		term = reader_u64(r);
 		index = reader_u64(r);
 		index_term = reader_u64(r);
-		if (reader_done(r))
+		if (reader_done(r) && term_valid(g, m, term))
 			notice_keep(g, m, term, index, index_term);
 		io_notice_deliver(g);
 		return;
 	case FRAME_APPEND_RESULT:
 		msg.type = COMPAT_APPEND_ENTRIES_RESULT;
-		msg.append_entries_result.term = reader_u64(r);
+		msg.append_entries_result.term = term = reader_u64(r);
 		msg.append_entries_result.rejected = reader_u64(r);
 		msg.append_entries_result.last_log_index = reader_u64(r);
 		break;
 	case FRAME_VOTE:
 		msg.type = COMPAT_REQUEST_VOTE;
-		msg.request_vote.term = reader_u64(r);
+		msg.request_vote.term = term = reader_u64(r);
 		msg.request_vote.candidate_id = reader_u64(r);
 		msg.request_vote.last_log_index = reader_u64(r);
 		msg.request_vote.last_log_term = reader_u64(r);
@@ -276,14 +291,14 @@ io_frame(struct group *g, struct member *m, enum group_frame type,
 		break;
 	case FRAME_VOTE_RESULT:
 		msg.type = COMPAT_REQUEST_VOTE_RESULT;
-		msg.request_vote_result.term = reader_u64(r);
+		msg.request_vote_result.term = term = reader_u64(r);
 		msg.request_vote_result.vote_granted = reader_u8(r) != 0;
 		compat_set_prevote(&msg.request_vote_result,
 		    reader_u8(r) != 0);
 		break;
 	case FRAME_TIMEOUT_NOW:
 		msg.type = COMPAT_TIMEOUT_NOW;
-		msg.timeout_now.term = reader_u64(r);
+		msg.timeout_now.term = term = reader_u64(r);
 		msg.timeout_now.last_log_index = reader_u64(r);
 		msg.timeout_now.last_log_term = reader_u64(r);
 		if (io_full(g))
@@ -292,7 +307,7 @@ io_frame(struct group *g, struct member *m, enum group_frame type,
 	default:
 		return;
 	}
-	if (reader_done(r))
+	if (reader_done(r) && term_valid(g, m, term))
 		recv_message(g, m, &msg);
 }
 
@@ -313,6 +328,7 @@ recv_append(struct group *g, struct member *m, struct reader *r)
 	    .server_address = m->conf.address};
 	struct raft_append_entries *args = &msg.append_entries;
 	uint64_t commit_term;
+	int err;
 
 	args->term = reader_u64(r);
 	args->prev_log_index = reader_u64(r);
@@ -324,34 +340,59 @@ recv_append(struct group *g, struct member *m, struct reader *r)
 		return;
 	if (args->n_entries > 0 && io_full(g))
 		return; /* as if cut off, until there is room */
-	if (read_entries(r, args) != 0)
+	if (!term_valid(g, m, args->term))
+		return;
+	err = read_entries(r, args);
+	if (err == -EBADMSG)
+		member_hang_up(g, m, "an entry of the log");
+	if (err != 0)
 		return;
 	notice_keep(g, m, args->term, args->leader_commit, commit_term);
 	recv_message(g, m, &msg);
 	io_notice_deliver(g);
 }
 
+/* What is in the log is applied one day, on every host: nothing gets in that
+ * could not be.  (The list of members in a CHANGE is the guard's to check.) */
+static bool
+entry_valid(uint8_t type, struct slice payload)
+{
+	if (payload.len == 0 || payload.len % 8 != 0)
+		return false;
+	if (type == RAFT_COMMAND)
+		return entry_check(payload) == 0;
+	return type == RAFT_BARRIER || type == RAFT_CHANGE;
+}
+
+static bool
+entries_valid(struct reader r, uint64_t term, uint32_t n, size_t *ret_total)
+{
+	size_t total = 0;
+
+	while (n-- > 0) {
+		uint64_t of = reader_u64(&r);
+		uint8_t type = reader_u8(&r);
+		struct slice payload = reader_slice32(&r, LIMIT_FRAME);
+
+		if (!reader_ok(&r) || of == 0 || of > term ||
+		    !entry_valid(type, payload))
+			return false;
+		total += payload.len;
+	}
+	*ret_total = total;
+	return reader_done(&r);
+}
+
 /* All payloads of a message share one batch: libraft frees them as one. */
 static int
 read_entries(struct reader *r, struct raft_append_entries *args)
 {
-	struct reader sizes = *r;
-	size_t total = 0;
+	size_t total;
 	uint8_t *batch;
 	unsigned n = args->n_entries;
 
 	args->entries = NULL;
-	for (unsigned i = 0; i < n && reader_ok(&sizes); i++) {
-		struct slice payload;
-
-		(void)reader_u64(&sizes);
-		(void)reader_u8(&sizes);
-		payload = reader_slice32(&sizes, LIMIT_FRAME);
-		if (payload.len == 0 || payload.len % 8 != 0)
-			return -EBADMSG;
-		total += payload.len;
-	}
-	if (!reader_done(&sizes))
+	if (!entries_valid(*r, args->term, n, &total))
 		return -EBADMSG;
 	if (n == 0)
 		return 0;

@@ -168,6 +168,16 @@ frame_send(struct group *g, struct member *m, enum group_frame type,
 	return net_send(g->net, m->conf.id, NET_SMALL, type, &payload, 1);
 }
 
+void
+member_hang_up(struct group *g, struct member *m, const char *what)
+{
+	if (!m->complained)
+		log_warn("group: %s: %s is malformed, none of it is taken: "
+		    "closing its connection", m->conf.name, what);
+	m->complained = true;
+	net_hang_up(g->net, m->conf.id);
+}
+
 static void
 net_frame(void *ctx, uint64_t peer, uint8_t type, struct slice payload)
 {

@@ -416,6 +416,17 @@ net_greeted(struct net_conn *c)
 	return 0;
 }
 
+void
+net_hang_up(struct net *net, uint64_t id)
+{
+	struct peer *peer = peer_find(net, id);
+
+	for (int l = 0; peer != NULL && l < N_NET_LANES; l++) {
+		if (peer->lanes[l].in != NULL)
+			net_conn_close(peer->lanes[l].in, -EBADMSG);
+	}
+}
+
 /* A host that isn't ours: said once per id, or the log would fill. */
 static int
 refuse(struct net_conn *c, const char *why)

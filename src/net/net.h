@@ -80,6 +80,11 @@ void net_peer_remove(struct net *, uint64_t peer);
  */
 int net_send(struct net *, uint64_t peer, enum net_lane, uint8_t type,
     const struct slice *, size_t n);
+/*
+ * Closes what this peer's frames come on: they make no sense to whoever reads
+ * them.  It may dial again.  May be called from the frame callback.
+ */
+void net_hang_up(struct net *, uint64_t peer);
 /* Writes what was queued, one write per lane.  Call at the end of a turn. */
 void net_flush(struct net *);
 
