@@ -63,8 +63,9 @@ static int parse_number(const char *, bool suffixes, uint32_t *ret);
 static void complain(struct parse *, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-void
-conf_defaults(struct conf *ret)
+/* name is "" if this host's own would not do. */
+static void
+defaults(struct conf *ret)
 {
 	char host[256] = "";
 	int err;
@@ -98,7 +99,7 @@ conf_load(const char *path, struct conf *ret, char *ret_why, size_t why_len)
 	text[0] = '\0';
 	p->path = must ? path : CONF_DEFAULT_PATH;
 	p->next = text;
-	conf_defaults(&p->conf);
+	defaults(&p->conf);
 	err = read_file(p->path, text, FILE_BYTES);
 	if (err == -ENOENT && !must)
 		err = 0;

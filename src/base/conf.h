@@ -39,9 +39,6 @@ struct conf {
 	struct conf_member members[LIMIT_MEMBERS]; /* as in the file */
 };
 
-/* Defaults alone; name is "" if this host's own would not do. */
-void conf_defaults(struct conf *ret);
-
 /*
  * path NULL: CONF_DEFAULT_PATH, and its absence is no error.  On failure *ret is
  * untouched and ret_why holds a sentence.

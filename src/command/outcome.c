@@ -35,35 +35,3 @@ outcome_add(struct outcome *o, enum change_kind kind)
 	c->kind = kind;
 	return c;
 }
-
-const char *
-change_kind_name(enum change_kind kind)
-{
-	switch (kind) {
-	case CHANGE_CREATE:
-		return "create";
-	case CHANGE_MKDIR:
-		return "mkdir";
-	case CHANGE_SYMLINK:
-		return "symlink";
-	case CHANGE_LINK:
-		return "link";
-	case CHANGE_UNLINK:
-		return "unlink";
-	case CHANGE_RMDIR:
-		return "rmdir";
-	case CHANGE_RENAME:
-		return "rename";
-	case CHANGE_EXCHANGE:
-		return "exchange";
-	case CHANGE_CONTENT:
-		return "content";
-	case CHANGE_ATTR:
-		return "attr";
-	case CHANGE_GRANT:
-		return "grant";
-	case CHANGE_LOCKS:
-		return "locks";
-	}
-	return "unknown";
-}

@@ -93,6 +93,5 @@ void outcome_init(struct outcome *);
 void outcome_fini(struct outcome *);
 /* A zeroed change at the end of the list; never NULL (aborts on no memory). */
 struct change *outcome_add(struct outcome *, enum change_kind);
-const char *change_kind_name(enum change_kind);
 
 #endif

@@ -142,15 +142,6 @@ out:
 	return err;
 }
 
-unsigned
-engine_group_port(struct engine *engine)
-{
-	struct engine_group *e = (struct engine_group *)engine;
-
-	assert(engine->ops == &engine_ops);
-	return group_port(e->group);
-}
-
 /* ---- what engine.h promises ---- */
 
 static int

@@ -16,7 +16,5 @@
 /* -errno; logged.  A damaged log is not an error: the engine then serves what
  * the store has, and its status says role "quarantined" and why. */
 int engine_group_open(const struct group_conf *, struct engine **ret);
-/* The port it listens on (of port 0: what the system chose). */
-unsigned engine_group_port(struct engine *);
 
 #endif

@@ -718,9 +718,3 @@ group_report(struct group *g, uint64_t rev, uint64_t replayed)
 	g->replayed = replayed;
 	g->report_changed = true;
 }
-
-unsigned
-group_port(struct group *g)
-{
-	return (unsigned)net_port(g->net);
-}

@@ -129,7 +129,5 @@ bool group_writable(struct group *);
 const struct group_member_conf *group_member_find(struct group *, uint64_t id);
 /* What the other hosts are told about this one. */
 void group_report(struct group *, uint64_t rev, uint64_t replayed);
-/* The port that was bound (listen port 0: the system chose). */
-unsigned group_port(struct group *);
 
 #endif

@@ -28,6 +28,7 @@ static int io_bootstrap(struct raft_io *, const struct raft_configuration *);
 static int io_recover(struct raft_io *, const struct raft_configuration *);
 static int io_set_term(struct raft_io *, raft_term);
 static int io_set_vote(struct raft_io *, raft_id);
+static int bump_term(struct guard *);
 static int io_append(struct raft_io *, struct raft_io_append *,
     const struct raft_entry *, unsigned, raft_io_append_cb);
 static void append_done(struct raft_io_append *, int status);
@@ -218,7 +219,7 @@ on_tick(struct raft_io *inner)
 		    (g->n_appends > 0 || compat_snapshot_busy(r))) {
 			timer_hold(g);
 		} else if (guard_on(g, GUARD_TERMBUMP) &&
-		    guard_member_sole_voter(g) && guard_bump_term(g) != 0) {
+		    guard_member_sole_voter(g) && bump_term(g) != 0) {
 			return;
 		}
 	}
@@ -262,7 +263,7 @@ io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick,
 		return rv;
 	g->started = true;
 	if (guard_on(g, GUARD_TERMBUMP) && guard_member_sole_voter(g))
-		rv = guard_bump_term(g);
+		rv = bump_term(g);
 	return rv;
 }
 
@@ -270,8 +271,8 @@ io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick,
  * TERMBUMP: libraft lets the only voter lead without an election, in a term
  * in which it, or the leader that it follows, may have written other entries.
  */
-int
-guard_bump_term(struct guard *g)
+static int
+bump_term(struct guard *g)
 {
 	struct raft *r = g->raft;
 	int rv;

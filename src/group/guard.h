@@ -136,6 +136,5 @@ void guard_heard(struct guard *, raft_id);
 bool guard_leader_ready(const struct guard *);
 /* Term of an entry in the log (or of the snapshot's last), 0 if unknown. */
 uint64_t guard_term_of(const struct guard *, uint64_t index);
-raft_index guard_last_index(const struct guard *);
 
 #endif

@@ -54,8 +54,6 @@ void guard_recv(struct raft_io *inner, struct raft_message *);
 void guard_release_held(struct guard *);
 void guard_release_stand(struct guard *);
 void guard_drop_held(struct guard *);
-/* Persists a new term and our vote, before the core elects itself. */
-int guard_bump_term(struct guard *);
 
 /* guard_send.c: what the core says. */
 int guard_send(struct raft_io *, struct raft_io_send *,

@@ -34,12 +34,6 @@ guard_term_of(const struct guard *g, uint64_t index)
 	return 0;
 }
 
-raft_index
-guard_last_index(const struct guard *g)
-{
-	return g->last_index;
-}
-
 void
 guard_terms_reset(struct guard *g, raft_index last_index)
 {

@@ -137,6 +137,5 @@ void renew_tick(struct group *);
 void renew_epoch(struct group *);
 void renew_fail(struct group *);      /* ends all own */
 void renew_confirmed(struct group *, int err); /* readindex.c says */
-void renew_tell(struct group *);
 
 #endif

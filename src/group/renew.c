@@ -45,6 +45,7 @@ static void move(struct group_renewal *, struct renewal_list *);
 static void renewal_free(struct group *, struct group_renewal *);
 static void end(struct group *, struct group_renewal *, int err);
 static void end_all(struct group *, struct renewal_list *, int err);
+static void tell_times(struct group *);
 static int send_to(struct group *, struct member *, struct group_renewal *);
 static int arrive(struct group *, struct group_renewal *, struct reader *);
 static void ask(struct group *);
@@ -201,7 +202,7 @@ renew_turn(struct group *g)
 		}
 	}
 	ask(g);
-	renew_tell(g);
+	tell_times(g);
 	tell_answers(g);
 }
 
@@ -414,8 +415,8 @@ recv_reply(struct group *g, struct member *m, struct reader *reader)
 
 /* ---- when files were refreshed ---- */
 
-void
-renew_tell(struct group *g)
+static void
+tell_times(struct group *g)
 {
 	struct lease *l = &g->lease;
 	struct buf *b = &g->io.frame;

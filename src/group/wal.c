@@ -419,18 +419,6 @@ wal_set_term_vote(struct wal *w, uint64_t term, uint64_t vote)
 }
 
 uint64_t
-wal_term(const struct wal *w)
-{
-	return w->slot.term;
-}
-
-uint64_t
-wal_vote(const struct wal *w)
-{
-	return w->slot.vote;
-}
-
-uint64_t
 wal_first_index(const struct wal *w)
 {
 	return w->first_index;
@@ -440,12 +428,6 @@ uint64_t
 wal_last_index(const struct wal *w)
 {
 	return w->last_index;
-}
-
-uint64_t
-wal_durable_index(const struct wal *w)
-{
-	return w->durable_index;
 }
 
 bool

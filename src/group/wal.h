@@ -102,15 +102,11 @@ void wal_note_commit(struct wal *, uint64_t index);
 
 /* Durable on return; blocks for one write (elections only). */
 int wal_set_term_vote(struct wal *, uint64_t term, uint64_t vote);
-uint64_t wal_term(const struct wal *);
-uint64_t wal_vote(const struct wal *);
 
 /* These count requests as soon as they are queued. */
 uint64_t wal_first_index(const struct wal *);
 uint64_t wal_last_index(const struct wal *);
 uint64_t wal_term_of(const struct wal *, uint64_t index); /* 0: not held */
-/* And this only what done(0) was said for. */
-uint64_t wal_durable_index(const struct wal *);
 /* The next segment could not be had: hand over leadership, refuse changes. */
 bool wal_space_low(const struct wal *);
 

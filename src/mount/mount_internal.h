@@ -246,7 +246,6 @@ bool caller_shares(pid_t, int fd, pid_t other, int other_fd);
 
 /* reply.c: attributes and entries as the kernel wants them */
 void reply_stat(struct mount *, const struct attr *, struct stat *ret);
-double reply_attr_timeout(struct mount *, uint64_t ino);
 void reply_entry_of(struct mount *, const struct attr *,
     struct fuse_entry_param *ret);
 /* Replies and counts the kernel's reference. */

@@ -50,8 +50,8 @@ reply_stat(struct mount *m, const struct attr *attr, struct stat *ret)
  * suppress the GETATTR that is parked for it.  0 also for a directory where
  * only the helper has been: kview_reach().
  */
-double
-reply_attr_timeout(struct mount *m, uint64_t ino)
+static double
+attr_timeout(struct mount *m, uint64_t ino)
 {
 	struct knode *node = kview_find(m->kview, ino);
 
@@ -90,7 +90,7 @@ reply_entry_of(struct mount *m, const struct attr *attr,
 	ret->ino = attr->ino;
 	ret->generation = 0; /* inode numbers are never reused */
 	ret->entry_timeout = FOR_EVER;
-	ret->attr_timeout = reply_attr_timeout(m, attr->ino);
+	ret->attr_timeout = attr_timeout(m, attr->ino);
 	reply_stat(m, &now, &ret->attr);
 }
 
@@ -141,7 +141,7 @@ reply_attr(struct mount *m, fuse_req_t req, uint64_t ino)
 	}
 	attr = shown(m, &attr);
 	reply_stat(m, &attr, &st);
-	fuse_reply_attr(req, &st, reply_attr_timeout(m, ino));
+	fuse_reply_attr(req, &st, attr_timeout(m, ino));
 }
 
 void

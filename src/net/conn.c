@@ -48,7 +48,8 @@ net_conn_dial(struct net *net, struct peer *peer, enum net_lane lane)
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 	struct net_conn *c = conn_new(net, true);
 	struct sockaddr_storage addr;
-	int port = atoi(peer->port), err;
+	char service[8];
+	int err;
 
 	assert(peer->lanes[lane].out == NULL);
 	if (c == NULL)
@@ -56,13 +57,16 @@ net_conn_dial(struct net *net, struct peer *peer, enum net_lane lane)
 	c->peer = peer;
 	c->self.lane = lane;
 	peer->lanes[lane].out = c;
-	if (uv_ip4_addr(peer->host, port, (struct sockaddr_in *)&addr) == 0 ||
-	    uv_ip6_addr(peer->host, port, (struct sockaddr_in6 *)&addr) == 0) {
+	if (uv_ip4_addr(peer->host, peer->port,
+		(struct sockaddr_in *)&addr) == 0 ||
+	    uv_ip6_addr(peer->host, peer->port,
+		(struct sockaddr_in6 *)&addr) == 0) {
 		conn_connect(c, (const struct sockaddr *)&addr);
 		return;
 	}
+	snprintf(service, sizeof(service), "%u", peer->port);
 	err = uv_getaddrinfo(net->loop, &c->resolve, conn_resolved, peer->host,
-	    peer->port, &hints);
+	    service, &hints);
 	if (err != 0)
 		net_conn_close(c, err);
 	else

@@ -29,9 +29,7 @@ static void dial_due(struct net *, uint64_t now_ns);
 static void give_up_due(struct net *, uint64_t now_ns);
 static void handle_closed(uv_handle_t *);
 static struct peer *peer_find(const struct net *, uint64_t id);
-static int peer_set_addr(struct peer *, const char *addr);
 static void peer_free(struct peer *);
-static int split_addr(const char *addr, char **ret_host, char **ret_port);
 static int refuse(struct net_conn *, const char *why);
 static bool dropped(enum fault, const struct peer *);
 
@@ -74,12 +72,14 @@ listen_on(struct net *net, const char *addr)
 	struct addrinfo hints = {
 		.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct addrinfo *res;
-	char *host, *port;
-	int err = split_addr(addr, &host, &port);
+	char host[CONF_ADDRESS_BYTES], service[8];
+	uint16_t port;
+	int err = conf_split_address(addr, host, sizeof(host), &port);
 
 	if (err != 0)
 		return err;
-	if (getaddrinfo(host[0] == '\0' ? NULL : host, port, &hints, &res) == 0)
+	snprintf(service, sizeof(service), "%u", port);
+	if (getaddrinfo(host, service, &hints, &res) == 0)
 		err = uv_tcp_bind(&net->listener, res->ai_addr, 0);
 	else
 		res = NULL, err = -EADDRNOTAVAIL;
@@ -88,8 +88,6 @@ listen_on(struct net *net, const char *addr)
 		    listen_ready);
 	if (res != NULL)
 		freeaddrinfo(res);
-	free(host);
-	free(port);
 	return err;
 }
 
@@ -164,17 +162,12 @@ net_port(const struct net *net)
 int
 net_peer_add(struct net *net, const struct net_peer *conf)
 {
-	struct peer *peer = peer_find(net, conf->id), **peers;
+	struct peer *peer, **peers;
 	int err;
 
-	assert(conf->id != 0);
+	assert(conf->id != 0 && peer_find(net, conf->id) == NULL);
 	if (conf->id == net->self)
 		return -EINVAL;
-	if (peer != NULL) {
-		err = peer_set_addr(peer, conf->addr);
-		net_schedule(net);
-		return err;
-	}
 	peer = calloc(1, sizeof(*peer));
 	peers = realloc(net->peers, (net->n_peers + 1) * sizeof(*peers));
 	if (peers != NULL)
@@ -185,7 +178,10 @@ net_peer_add(struct net *net, const struct net_peer *conf)
 	}
 	peer->id = conf->id;
 	peer->name = strdup(conf->name);
-	err = peer->name == NULL ? -ENOMEM : peer_set_addr(peer, conf->addr);
+	err = peer->name == NULL
+	    ? -ENOMEM
+	    : conf_split_address(conf->addr, peer->host, sizeof(peer->host),
+		&peer->port);
 	if (err != 0) {
 		peer_free(peer);
 		return err;
@@ -195,51 +191,6 @@ net_peer_add(struct net *net, const struct net_peer *conf)
 		peer->lanes[i].backoff_ms = BACKOFF_FIRST_MS;
 	net_schedule(net);
 	return 0;
-}
-
-/* A changed address closes what was dialled at the old one. */
-static int
-peer_set_addr(struct peer *peer, const char *addr)
-{
-	char *host, *port;
-	int err = split_addr(addr, &host, &port);
-	bool same;
-
-	if (err != 0)
-		return err;
-	same = peer->host != NULL && strcmp(host, peer->host) == 0 &&
-	    strcmp(port, peer->port) == 0;
-	free(peer->host);
-	free(peer->port);
-	peer->host = host;
-	peer->port = port;
-	for (int i = 0; i < N_NET_LANES && !same; i++) {
-		peer->lanes[i].dial_at_ns = 0;
-		if (peer->lanes[i].out != NULL)
-			net_conn_close(peer->lanes[i].out, -ECONNABORTED);
-	}
-	return 0;
-}
-
-void
-net_peer_remove(struct net *net, uint64_t id)
-{
-	struct peer *peer = peer_find(net, id);
-	size_t i = 0;
-
-	if (peer == NULL)
-		return;
-	while (net->peers[i] != peer)
-		i++;
-	net->peers[i] = net->peers[--net->n_peers];
-	peer->up = false;
-	for (int l = 0; l < N_NET_LANES; l++) {
-		if (peer->lanes[l].out != NULL)
-			net_conn_close(peer->lanes[l].out, -ECONNABORTED);
-		if (peer->lanes[l].in != NULL)
-			net_conn_close(peer->lanes[l].in, -ECONNABORTED);
-	}
-	peer_free(peer);
 }
 
 int
@@ -295,14 +246,6 @@ static void
 before_poll(uv_prepare_t *prepare)
 {
 	net_flush(prepare->data);
-}
-
-bool
-net_peer_up(const struct net *net, uint64_t id)
-{
-	const struct peer *peer = peer_find(net, id);
-
-	return peer != NULL && peer->up;
 }
 
 uint64_t
@@ -535,28 +478,5 @@ static void
 peer_free(struct peer *peer)
 {
 	free(peer->name);
-	free(peer->host);
-	free(peer->port);
 	free(peer);
-}
-
-/* "host:port", with brackets around an IPv6 address. */
-static int
-split_addr(const char *addr, char **ret_host, char **ret_port)
-{
-	const char *colon = strrchr(addr, ':');
-	size_t len;
-
-	if (colon == NULL || colon[1] == '\0')
-		return -EINVAL;
-	len = (size_t)(colon - addr);
-	if (len >= 2 && addr[0] == '[' && addr[len - 1] == ']')
-		addr++, len -= 2;
-	*ret_host = strndup(addr, len);
-	*ret_port = strdup(colon + 1);
-	if (*ret_host != NULL && *ret_port != NULL)
-		return 0;
-	free(*ret_host);
-	free(*ret_port);
-	return -ENOMEM;
 }

@@ -68,10 +68,8 @@ int net_open(uv_loop_t *, const struct net_conf *, struct net **ret);
 void net_stop(struct net *, void (*cb)(void *ctx), void *ctx);
 int net_port(const struct net *); /* where we listen */
 
-/* Known already: its address is changed, and dialled anew if it differs. */
+/* One more, unknown so far. */
 int net_peer_add(struct net *, const struct net_peer *);
-/* Closes its connections without peer_down.  Unknown: nothing happens. */
-void net_peer_remove(struct net *, uint64_t peer);
 
 /*
  * Queues one frame, the slices one after the other (copied).  -ENOTCONN: no
@@ -88,7 +86,6 @@ void net_hang_up(struct net *, uint64_t peer);
 /* Writes what was queued, one write per lane.  Call at the end of a turn. */
 void net_flush(struct net *);
 
-bool net_peer_up(const struct net *, uint64_t peer);
 /* clock_now_ns() of the last byte that came from it; 0: none so far. */
 uint64_t net_peer_heard_ns(const struct net *, uint64_t peer);
 /* Bytes queued on a lane and not yet handed to the kernel. */

@@ -8,6 +8,7 @@
 #ifndef NET_NET_INTERNAL_H
 #define NET_NET_INTERNAL_H
 
+#include "base/conf.h"
 #include "net/channel.h"
 
 struct net_conn;
@@ -23,7 +24,8 @@ struct lane {
 struct peer {
 	uint64_t id;
 	char *name;	    /* owned */
-	char *host, *port;  /* owned; the address, split */
+	char host[CONF_ADDRESS_BYTES]; /* the address, split */
+	uint16_t port;
 	bool up;	    /* peer_up was called last */
 	uint64_t heard_ns;  /* last byte from it; 0: never */
 	struct lane lanes[N_NET_LANES];

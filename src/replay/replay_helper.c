@@ -175,8 +175,8 @@ helper_send(struct replay *r, const struct helper_request *req)
 		log_debug("replay: helper: %s", strerror(errno));
 }
 
-void
-helper_drain(struct replay *r)
+static void
+drain(struct replay *r)
 {
 	struct helper *h = r->helper;
 	struct helper_answer answer;
@@ -195,7 +195,7 @@ on_readable(uv_poll_t *poll, int status, int events)
 {
 	struct replay *r = poll->data;
 
-	helper_drain(r);
+	drain(r);
 	replay_pump(r);
 }
 
@@ -218,7 +218,7 @@ on_exit_of_helper(uv_process_t *process, int64_t status, int sig)
 	struct replay *r = process->data;
 	struct helper *h = r->helper;
 
-	helper_drain(r);
+	drain(r);
 	h->alive = h->ready = false;
 	helper_idle(r);
 	uv_poll_stop(&h->poll);

@@ -74,7 +74,6 @@ enum reconciled reconcile_step(struct replay *, struct store_txn *,
 int helper_start(struct replay *);
 bool helper_ready(const struct replay *);
 void helper_send(struct replay *, const struct helper_request *);
-void helper_drain(struct replay *);
 void helper_idle(struct replay *); /* nothing is left to send */
 pid_t helper_pid(const struct replay *);
 void helper_stop(struct replay *, void (*cb)(struct replay *));

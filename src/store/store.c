@@ -69,12 +69,6 @@ store_clear(struct store *s)
 	return s->ops->clear(s);
 }
 
-int
-store_sync(struct store *s)
-{
-	return s->ops->sync(s);
-}
-
 struct store_txn *
 store_begin(struct store *s, enum store_mode mode)
 {

@@ -43,8 +43,6 @@ int store_open_mem(struct store **ret);
 void store_close(struct store *);
 /* Empties every family (a store rebuilt from the log). */
 int store_clear(struct store *);
-/* Flush what the operating system holds of it (a clean stop). */
-int store_sync(struct store *);
 
 struct store_txn *store_begin(struct store *, enum store_mode); /* never NULL */
 int store_commit(struct store_txn *); /* ends it, whatever the answer */

@@ -15,7 +15,6 @@
 struct store_ops {
 	void (*close)(struct store *);
 	int (*clear)(struct store *);
-	int (*sync)(struct store *);
 	/* Never NULL; what went wrong is in error. */
 	struct store_txn *(*begin)(struct store *, enum store_mode);
 	/* Both end the transaction and free it. */

@@ -45,7 +45,7 @@ struct store_lmdb {
 
 static void lmdb_close(struct store *);
 static int lmdb_clear(struct store *);
-static int lmdb_sync(struct store *);
+static int sync_env(struct store_lmdb *);
 static struct store_txn *lmdb_begin(struct store *, enum store_mode);
 static int lmdb_commit(struct store_txn *);
 static void lmdb_abort(struct store_txn *);
@@ -72,7 +72,6 @@ static struct slice slice_of_val(MDB_val);
 static const struct store_ops lmdb_ops = {
     .close = lmdb_close,
     .clear = lmdb_clear,
-    .sync = lmdb_sync,
     .begin = lmdb_begin,
     .commit = lmdb_commit,
     .abort = lmdb_abort,
@@ -220,7 +219,7 @@ lmdb_close(struct store *base)
 
 	if (spare != NULL)
 		txn_free(spare);
-	if (lmdb_sync(base) == 0 && !s->suspect)
+	if (sync_env(s) == 0 && !s->suspect)
 		(void)stamp_clean(s->dir_fd);
 	mdb_env_close(s->env);
 	close_dir(s);
@@ -246,10 +245,8 @@ lmdb_clear(struct store *base)
 }
 
 static int
-lmdb_sync(struct store *base)
+sync_env(struct store_lmdb *s)
 {
-	struct store_lmdb *s = (struct store_lmdb *)base;
-
 	return from_disk(s, mdb_env_sync(s->env, 1));
 }
 

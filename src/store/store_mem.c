@@ -41,7 +41,6 @@ struct store_mem {
 
 static void mem_close(struct store *);
 static int mem_clear(struct store *);
-static int mem_sync(struct store *);
 static struct store_txn *mem_begin(struct store *, enum store_mode);
 static int mem_commit(struct store_txn *);
 static void mem_abort(struct store_txn *);
@@ -71,7 +70,6 @@ static void *allocate(size_t);
 static const struct store_ops mem_ops = {
     .close = mem_close,
     .clear = mem_clear,
-    .sync = mem_sync,
     .begin = mem_begin,
     .commit = mem_commit,
     .abort = mem_abort,
@@ -112,12 +110,6 @@ mem_clear(struct store *base)
 
 	node_unref(s->root);
 	s->root = NULL;
-	return 0;
-}
-
-static int
-mem_sync(struct store *base)
-{
 	return 0;
 }
 

@@ -21,8 +21,8 @@ mirror_change(struct mirror *m, const struct change *ch, char *why,
 
 	if (wrong == NULL)
 		return 0;
-	(void)snprintf(why, why_len, "%s %llu/%s: %s",
-	    change_kind_name(ch->kind), (unsigned long long)ch->dir, ch->name,
+	(void)snprintf(why, why_len, "change %d of %llu/%s: %s",
+	    ch->kind, (unsigned long long)ch->dir, ch->name,
 	    wrong);
 	return -EUCLEAN;
 }

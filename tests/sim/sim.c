@@ -390,7 +390,7 @@ settled(const struct sim *sim)
 		return false;
 	r = c->hosts[leader].raft;
 	if (!guard_leader_ready(&c->hosts[leader].guard) ||
-	    r->commit_index != guard_last_index(&c->hosts[leader].guard))
+	    r->commit_index != c->hosts[leader].guard.last_index)
 		return false;
 	for (i = 0; i < c->n; i++)
 		if (c->hosts[i].dead ||
@@ -505,8 +505,8 @@ run(uint64_t seed, unsigned off)
 			    "stored %llu last %llu applied %llu conf %u%s%s",
 			    j, sim->c->hosts[j].dead ? "dead" : "alive",
 			    r->state, r->current_term, r->commit_index,
-			    r->last_stored, guard_last_index(
-			    &sim->c->hosts[j].guard), r->last_applied,
+			    r->last_stored,
+			    sim->c->hosts[j].guard.last_index, r->last_applied,
 			    r->configuration.n,
 			    sim->c->hosts[j].why != NULL ? " " : "",
 			    sim->c->hosts[j].why != NULL ?
