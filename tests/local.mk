@@ -171,6 +171,11 @@ check_PROGRAMS += tests/mount/crash.t
 tests_mount_crash_t_SOURCES = tests/mount/crash.c tests/mount/player.c
 tests_mount_crash_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_mount_crash_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
+check_PROGRAMS += tests/mount/late.t
+tests_mount_late_t_SOURCES = tests/mount/late.c tests/mount/player.c
+tests_mount_late_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_mount_late_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
+
 check_PROGRAMS += tests/mount/backlog.t
 tests_mount_backlog_t_SOURCES = tests/mount/backlog.c tests/mount/player.c
 tests_mount_backlog_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests

@@ -250,6 +250,13 @@ void reply_entry_of(struct mount *, const struct attr *,
     struct fuse_entry_param *ret);
 /* Replies and counts the kernel's reference. */
 void reply_entry(struct mount *, fuse_req_t, uint64_t ino);
+/*
+ * The answer to CREATE, MKNOD, MKDIR, SYMLINK and LINK.  The kernel takes its
+ * attributes as they are when the caller gets a processor, over whatever has
+ * been replayed by then (of LOOKUP's and GETATTR's it knows the age): they
+ * expire at once.
+ */
+void reply_made(struct mount *, fuse_req_t, uint64_t ino);
 /* The kernel will count this entry.  The attributes of a directory that is told
  * to the helper alone expire at once: see kview_reach(). */
 void reply_remember(struct mount *, fuse_req_t, struct fuse_entry_param *);

@@ -60,7 +60,7 @@ enact_entry(struct mount *m, fuse_req_t req, uint64_t dir, const char *name)
 	if (err != 0)
 		reply_errno(req, err);
 	else
-		reply_entry(m, req, ino);
+		reply_made(m, req, ino);
 }
 
 static void
@@ -203,7 +203,7 @@ finish_entry(struct pending *p, const struct outcome *outcome)
 	else if (outcome->err != 0)
 		reply_errno(p->req, outcome->err);
 	else
-		reply_entry(m, p->req, p->ino != 0 ? p->ino : outcome->ino);
+		reply_made(m, p->req, p->ino != 0 ? p->ino : outcome->ino);
 	pending_free(p);
 }
 

@@ -308,6 +308,8 @@ reply_created(struct mount *m, fuse_req_t req, struct handle *h,
 	if (h->writes && (h->flags & O_TRUNC) != 0)
 		draft_truncate(m, h, 0);
 	reply_entry_of(m, &attr, &e);
+	if (!h->node->unborn)
+		e.attr_timeout = 0; /* as reply_made() */
 	fi->fh = handle_fh(h);
 	fi->direct_io = 1;
 	fi->noflush = !h->writes && !h->node->has_ranges;

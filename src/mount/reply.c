@@ -107,8 +107,8 @@ reply_remember(struct mount *m, fuse_req_t req, struct fuse_entry_param *e)
 		kview_reach(m->kview, e->ino);
 }
 
-void
-reply_entry(struct mount *m, fuse_req_t req, uint64_t ino)
+static void
+entry(struct mount *m, fuse_req_t req, uint64_t ino, bool made)
 {
 	struct store_txn *t = mount_view(m);
 	struct fuse_entry_param e;
@@ -121,9 +121,23 @@ reply_entry(struct mount *m, fuse_req_t req, uint64_t ino)
 		return;
 	}
 	reply_entry_of(m, &attr, &e);
+	if (made)
+		e.attr_timeout = 0;
 	reply_remember(m, req, &e);
 	if (fuse_reply_entry(req, &e) == -ENOENT)
 		kview_forget(m->kview, ino, 1); /* the caller is gone */
+}
+
+void
+reply_entry(struct mount *m, fuse_req_t req, uint64_t ino)
+{
+	entry(m, req, ino, false);
+}
+
+void
+reply_made(struct mount *m, fuse_req_t req, uint64_t ino)
+{
+	entry(m, req, ino, true);
 }
 
 void
