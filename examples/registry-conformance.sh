@@ -23,7 +23,7 @@ GOV=${GOV:-gov}
 top_a=$1 top_b=${2:-$1} top_c=${3:-${2:-$1}}
 name=conformance.$$
 A=$top_a/config/$name B=$top_b/config/$name C=$top_c/config/$name
-out=$(mktemp -d /tmp/registry.XXXXXX)
+out=$(mktemp -d -t registry.XXXXXX)
 
 # ---- TAP ----
 
@@ -68,15 +68,18 @@ fails() {
 
 # ---- helpers ----
 
-wait_for() { # SECONDS COMMAND...
-	local end=$(($(date +%s%N) + $1 * 1000000000))
+wait_for() { # SECONDS COMMAND...: on a machine at rest; up to ten times that
+	local end=$((SECONDS + 10 * $1))
 	shift
 	until "$@" 2>/dev/null; do
-		[ "$(date +%s%N)" -lt "$end" ] || return 1
+		[ "$SECONDS" -lt "$end" ] || return 1
 		sleep 0.02
 	done
 }
 ms() { echo $(($(date +%s%N) / 1000000)); }
+# For upper bounds: PACE names a file with a clock that leaves out what a busy
+# machine loses.
+pace_ms() { if [ -n "${PACE:-}" ]; then cat "$PACE"; else ms; fi; }
 # What was done on one host is visible on the others.
 sync_all() { "$GOV" sync "$top_a" && "$GOV" sync "$top_b" && "$GOV" sync "$top_c"; } >/dev/null
 attr() { getfattr --absolute-names --only-values -n "gov.$1" "$2" 2>/dev/null; }
@@ -131,14 +134,15 @@ end() {
 trap end EXIT
 trap 'exit 130' INT TERM HUP
 
-# race COUNT COMMAND...: started COUNT times on each host with its directory
-# appended; prints how many succeeded
+# race COUNT COMMAND...: started COUNT times on each host with its directory and
+# a number appended; prints how many succeeded
 race() {
-	local count=$1 i m pids='' wins=0
+	local count=$1 i m pids='' racer=0 wins=0
 	shift
 	for ((i = 0; i < count; i++)); do
 		for m in "$A" "$B" "$C"; do
-			"$@" "$m" "$i.$m" 2>/dev/null &
+			racer=$((racer + 1))
+			"$@" "$m" "$racer" 2>/dev/null &
 			pids="$pids $!"
 		done
 	done
@@ -220,9 +224,8 @@ writing() {
 	by_mkdir() { mkdir "$2/mkdir.$1"; }
 	by_link() { ln "$2/f" "$2/link.$1"; }
 	by_rename() {
-		echo "$3" > "$2/.r.${3//\//_}" &&
-		    mv -n "$2/.r.${3//\//_}" "$2/rename.$1" &&
-		    ! [ -e "$2/.r.${3//\//_}" ]
+		echo "$3" > "$2/.r.$3" && mv -n "$2/.r.$3" "$2/rename.$1" &&
+		    ! [ -e "$2/.r.$3" ]
 	}
 	by_life() { create "$2/alive/$1" "$3"; }
 	count_up() { # ROUNDS-file DIR: one more, however often it takes
@@ -316,11 +319,11 @@ ephemeral() {
 	# An inherited copy keeps it, too.
 	sync_all
 	watch "$out/gone" -e delete "$B/open"
-	began=$(ms)
+	began=$(pace_ms)
 	kill -9 "$pid"
 	ok 'R9: after kill -9 it is gone on the others' \
 	    wait_for 2 absent "$C/open/svc"
-	is "$(($(ms) - began < 1000))" 1 'R9: within a second'
+	is "$(($(pace_ms) - began < 1000))" 1 'R9: within a second'
 	ok 'R9: with a delete event' wait_for 5 has_lines "$out/gone" 1
 	is "$(lines "$out/gone")" 1 'R9: just one'
 	unwatch
@@ -351,31 +354,31 @@ ephemeral() {
 
 leases() {
 	mkdir "$A/ttl"
-	"$GOV" ttl "$A/ttl" 2s >/dev/null
+	"$GOV" ttl "$A/ttl" 3s >/dev/null
 	sync_all
 	watch "$out/ttl.a" -e delete "$A/ttl"
 	watch "$out/ttl.b" -e delete "$B/ttl"
 	watch "$out/ttl.c" -e delete "$C/ttl"
 	echo up > "$A/ttl/lease"
 	echo up > "$A/ttl/kept"
-	local began rev late i
-	began=$(ms)
+	local began pace rev late i
+	began=$(ms) pace=$(pace_ms)
 	sync_all
 	rev=$(attr rev "$A/ttl/kept")
-	for i in $(seq 12); do
+	for i in $(seq 16); do
 		sleep 0.25
 		case $((i % 3)) in
 		0) touch "$A/ttl/kept" ;;
 		1) echo up > "$B/ttl/kept" ;;
 		2) touch "$C/ttl/kept" ;;
 		esac
-		[ "$i" != 6 ] || ! absent "$A/ttl/lease" ||
-		    [ $(($(ms) - began)) -ge 2000 ] || echo early > "$out/early"
+		[ "$i" != 10 ] || ! absent "$A/ttl/lease" ||
+		    [ $(($(ms) - began)) -ge 3000 ] || echo early > "$out/early"
 	done
 	wait_for 5 absent "$C/ttl/lease"
-	late=$(($(ms) - began))
+	late=$(($(pace_ms) - pace))
 	nok 'R11: it does not expire before its time' test -e "$out/early"
-	ok 'R11: and does soon after' test "$late" -lt 4500
+	ok 'R11: and does soon after' test "$late" -lt 5500
 	ok 'R11: what is written and touched lives' test -e "$B/ttl/kept"
 	is "$(attr rev "$B/ttl/kept")" "$rev" \
 	    'R11: a keep-alive is no change (not so: etcd, a lease per key)'
@@ -472,7 +475,7 @@ locking() {
 	ok 'R16: two share' flock -n -s "$B/lock/s" true
 	nok 'R16: one that shares not is refused' flock -n -x "$C/lock/s" true
 	kill -9 "$held" 2>/dev/null
-	ok 'R16: and gets it after the last' flock -w 5 -x "$C/lock/s" true
+	ok 'R16: and gets it after the last' flock -w 50 -x "$C/lock/s" true
 }
 
 # shellcheck disable=SC2317
@@ -508,23 +511,24 @@ electing() {
 	kill "$elected"
 	wait "$elected" 2>/dev/null
 	# shellcheck disable=SC2016
-	"$GOV" elect -w 5 -m "$top_c" "$name" -- sh -c 'echo $GOV_TOKEN' \
+	"$GOV" elect -w 50 -m "$top_c" "$name" -- sh -c 'echo $GOV_TOKEN' \
 	    > "$out/second"
 	ok 'R17: after it the next leads, with a greater token' \
 	    test "$(cat "$out/second")" -gt "$(cat "$out/first")"
 	rm -f "$top_a/locks/elect/$name"
 }
+healthy() { [ "$(head -n 1 "$1/.gov/health")" = ok ]; }
 exits_4() { "$@" 2>/dev/null; [ $? = 4 ]; }
 
 # ---- R20 to R26 ----
 
 state() {
-	local m leader first='' rev i
+	local m first rev i
 	for m in "$top_a" "$top_b" "$top_c"; do
-		is "$(head -n 1 "$m/.gov/health")" ok "R20, R26: health of $m"
-		leader=$(cat "$m/.gov/leader")
-		[ -n "$first" ] || first=$leader
-		is "$leader" "$first" 'R25: the leader is known'
+		ok "R20, R26: health of $m" wait_for 10 healthy "$m"
+		first=$(cat "$top_a/.gov/leader")
+		ok 'R25: the leader is known' \
+		    wait_for 5 readable "$m/.gov/leader" "$first"
 	done
 	ok 'R25: and is a member' grep -q "^$first " "$top_a/.gov/members"
 	ok 'R26: gov sync answers' sync_all
@@ -568,7 +572,7 @@ mailbox() {
 	(wait_for 10 has_lines "$out/box" 1 && cat "$B/box/req" > "$out/done" &&
 	    rm "$B/box/req") &
 	echo 'kill 17' > "$A/box/req"
-	inotifywait -qq -t 5 -e delete_self "$A/box/req" 2>/dev/null
+	inotifywait -qq -t 50 -e delete_self "$A/box/req" 2>/dev/null
 	ok 'R23: a request is deleted when it is done' absent "$A/box/req"
 	is "$(cat "$out/done")" 'kill 17' 'R23: by who it was for'
 	unwatch
@@ -601,7 +605,7 @@ nok 'R15: a lock does not expire while it is held (not so: etcd)' \
     flock -n "$B/held" true
 is "$(token_of "$B/held")" "$long_token" 'R15: it is the same grant'
 kill -9 "$long" 2>/dev/null
-ok 'R15: freed, it can be had' flock -w 5 "$C/held" true
+ok 'R15: freed, it can be had' flock -w 50 "$C/held" true
 [ "$failed" = 0 ] || sed 's/^/# /' "$out/err" | tail -n 20
 echo "1..$n"
 [ "$failed" = 0 ]

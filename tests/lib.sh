@@ -7,8 +7,12 @@
 #   done_testing
 #
 # GOV_SRC is the source tree and GOV_BUILD the build, where the programs are.
-# Wait for conditions with wait_for; never sleep.  What cluster_up makes is
-# taken down when the script ends, however it does.
+# Wait for conditions with wait_for; never sleep.  What another host shows has to
+# be waited for, always: its turn comes later.  What cluster_up makes is taken
+# down when the script ends, however it does.
+#
+# The machine may be slow and busy.  A promise about time is tested with soon, or
+# pace_ms: bounds that time itself would break are no test of the program.
 # shellcheck shell=bash disable=SC2034
 
 GOV_SRC=$(cd "${GOV_SRC:-$(dirname "${BASH_SOURCE[0]}")/..}" && pwd)
@@ -20,7 +24,7 @@ export GOV=${GOV:-$GOV_BUILD/gov} GOVFSD=${GOVFSD:-$GOV_BUILD/govfsd}
 PATH=$(dirname "$GOV"):$PATH
 
 tap_n=0 tap_failed=0 tap_done=0
-DIR="" tmp=""
+DIR="" tmp="" pace=""
 
 # A core file of a program killed in the tree would be a change of the tree.
 ulimit -c 0
@@ -127,26 +131,50 @@ need_mounts() {
 
 # ---- waiting ----
 
-# wait_for SECONDS COMMAND...: true as soon as the command is, false at the end
+# wait_for SECONDS COMMAND...: true as soon as the command is.  SECONDS are enough
+# on a machine at rest; only after ten times that it is false.
 wait_for() {
-	local end=$(($(date +%s%N) + $1 * 1000000000))
+	local end=$((SECONDS + 10 * $1))
 	shift
 	until "$@" 2>/dev/null; do
-		[ "$(date +%s%N)" -lt "$end" ] || return 1
+		[ "$SECONDS" -lt "$end" ] || return 1
 		sleep 0.02
 	done
 }
 
-now_ms() { echo $(($(date +%s%N) / 1000000)); }
+# soon MS COMMAND...: it is true within that time, as pace_ms has it
+soon() {
+	local ms=$1 began took
+	shift
+	began=$(pace_ms)
+	wait_for 5 "$@" || return 1
+	took=$(($(pace_ms) - began))
+	[ "$took" -le "$ms" ] || { diag "$took ms: $*"; return 1; }
+}
+
+# The time.  Nothing may be too early by this clock.
+now_ms() { local t=${EPOCHREALTIME/[.,]/}; echo $((t / 1000)); }
+
+# The time without that in which the machine did not get on, once there is a
+# cluster (pace.h).  Nothing may be too late by this one.
+pace_ms() { local ms; read -r ms < "$tmp/pace" && echo "$ms"; }
+pace_up() {
+	[ -z "$pace" ] || return 0
+	"$GOV_BUILD/tests/pace" "$tmp/pace" > /dev/null {tap_out}>&- {tap_err}>&- &
+	pace=$!
+	disown
+	wait_for 1 test -s "$tmp/pace" || bail_out "there is no clock"
+}
 
 # ---- clusters ----
 
 # The place for a test's own files: $tmp
-make_tmp() { [ -n "$tmp" ] || tmp=$(mktemp -d /tmp/govtest.XXXXXX); }
+make_tmp() { [ -n "$tmp" ] || tmp=$(mktemp -d -t govtest.XXXXXX); }
 
 # cluster_up N [govfsd options]: $DIR/1 ... $DIR/N
 cluster_up() {
 	make_tmp
+	pace_up
 	DIR=$tmp/c
 	cluster up "$@" || bail_out "the cluster does not come up"
 }
@@ -161,6 +189,17 @@ rev() { cat "$(host "$1")/.gov/version"; } # the revision that host shows
 digest() { gov debug digest --state "$(state "$1")"; }
 # fault I NAME VALUE
 fault() { gov debug fault --state "$(state "$1")" -- "$2" "$3"; }
+# lease_ms I: how long host I's session lasts at least
+lease_ms() {
+	python3 - "$(host "$1")/locks/lease" <<-'PY'
+	import fcntl, os, struct, sys
+	fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+	fcntl.flock(fd, fcntl.LOCK_EX)
+	lease = 2 << 30 | 8 << 16 | ord('g') << 8 | 3  # GOVFS_IOC_LEASE
+	ns = struct.unpack('Q', fcntl.ioctl(fd, lease, bytes(8)))[0]
+	print(ns // 1000000)
+	PY
+}
 # metric I NAME: its value, e.g. govfs_parked
 metric() {
 	gov debug metrics --state "$(state "$1")" |
@@ -209,6 +248,7 @@ tap_cleanup() {
 		fi
 		cluster down
 	fi
+	[ -z "$pace" ] || kill "$pace" 2>/dev/null
 	# Never into a mount that could not be cleared.
 	[ -z "$tmp" ] || rm -rf --one-file-system "$tmp"
 	if [ "$tap_done" = 0 ]; then

@@ -14,7 +14,9 @@ check-local: check-programs
 	prove $(PROVEFLAGS) $(filter %.t,$(check_PROGRAMS)) \
 	    $(check_SCRIPTS:%=$(abs_top_srcdir)/%)
 
-EXTRA_DIST += tests/tap.h
+EXTRA_DIST += tests/tap.h tests/pace.h
+check_PROGRAMS += tests/pace
+tests_pace_SOURCES = tests/pace.c
 
 check_PROGRAMS += tests/unit/base.t
 tests_unit_base_t_SOURCES = tests/unit/base.c

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "mount/player.h"
+#include "pace.h"
 #include "tap.h"
 #include "tree/tree.h"
 
@@ -133,7 +134,7 @@ round_of(unsigned seed, unsigned commit_ms, int sig)
 	const char *wrong = NULL;
 	char path[128];
 	unsigned rng = seed;
-	uint64_t start;
+	uint64_t start, paced;
 
 	stage = player_stage("crash");
 	stage->remote_per_s = 2000;
@@ -152,26 +153,27 @@ round_of(unsigned seed, unsigned commit_ms, int sig)
 	helper = stage->helper;
 	kill(stage->daemon, sig);
 	start = now_us();
+	paced = pace_us();
 	stage->user[DEAD_AT] = start;
 	for (unsigned i = 0; i < N_USERS; i++) {
 		while (waitpid(users[i], NULL, WNOHANG) == 0) {
-			if (now_us() - start > 2000000 && wrong == NULL)
+			if (now_us() - start > PATIENCE * 3000000) {
 				wrong = "a caller hangs";
-			if (now_us() - start > 3000000)
 				break;
+			}
 			usleep(500);
 		}
 	}
 	if (now_us() - start > stage->user[LATEST_US])
 		stage->user[LATEST_US] = now_us() - start;
-	while (!gone(helper) && now_us() - start < 3000000)
+	while (!gone(helper) && now_us() - start < PATIENCE * 3000000)
 		usleep(500);
 	if (!gone(helper))
 		wrong = "the helper is still there";
 	waitpid(stage->daemon, NULL, 0);
 	if (umount2(stage->mnt, MNT_DETACH) != 0)
 		wrong = "umount -l";
-	if (now_us() - start > 1000000 && wrong == NULL)
+	if (pace_us() - paced > 1000000 && wrong == NULL)
 		wrong = "it took more than a second";
 	rmdir(stage->mnt);
 	rmdir(stage->dir);
@@ -211,10 +213,10 @@ killed_later(void)
 	usleep(100000);
 	kill(pid, SIGUSR1);
 	usleep(100000);
-	start = now_us();
+	start = pace_us();
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	ok(now_us() - start < 1000000, "O7: a process that waits for a commit "
+	ok(pace_us() - start < 1000000, "O7: a process that waits for a commit "
 	    "of 3 s is killed at once, also after a signal it handled");
 	player_stop(stage);
 }
@@ -237,6 +239,7 @@ main(int argc, char **argv)
 		rounds = (unsigned)atoi(argv[1]);
 	if (argc > 2)
 		seed = (unsigned)atoi(argv[2]);
+	pace_start();
 	setrlimit(RLIMIT_CORE, &no_core);
 	for (unsigned i = 0; i < rounds; i++) {
 		const char *wrong = round_of(seed + i, commits[i / 2 % 3],

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "mount/player.h"
+#include "pace.h"
 #include "tap.h"
 #include "tree/tree.h"
 
@@ -288,7 +289,7 @@ user(unsigned seed, bool reads_only)
 
 	while (stage->user[QUIT] == 0) {
 		op = reads_only ? 13 + rnd(&rng, 3) : rnd(&rng, 18);
-		at = now_us();
+		at = pace_us();
 		if (one_call(&rng, op) != 0) {
 			if (!expected(errno)) {
 				stage->user[UNEXPECTED]++;
@@ -299,7 +300,7 @@ user(unsigned seed, bool reads_only)
 				__atomic_add_fetch(&stage->user[STALE], 1,
 				    __ATOMIC_RELAXED);
 		}
-		took = now_us() - at;
+		took = pace_us() - at;
 		__atomic_add_fetch(&stage->user[CALLS], 1, __ATOMIC_RELAXED);
 		if (took > stage->user[SLOWEST_US]) {
 			stage->user[SLOWEST_US] = took;
@@ -451,7 +452,7 @@ reap(pid_t pid, unsigned ms)
 	char path[64], text[512];
 	int fd, n;
 
-	for (unsigned i = 0; i < ms; i++) {
+	for (unsigned i = 0; i < PATIENCE * ms; i++) {
 		if (waitpid(pid, NULL, WNOHANG) == pid)
 			return true;
 		usleep(1000);
@@ -567,6 +568,7 @@ main(int argc, char **argv)
 		puts("1..0 # SKIP needs root and /dev/fuse");
 		return 0;
 	}
+	pace_start();
 	for (int i = 1; i < argc && i <= 4; i++)
 		arg[i - 1] = (unsigned)atoi(argv[i]);
 	if (argc > 1) {

@@ -317,7 +317,7 @@ static void
 ask(int operation)
 {
 	stage->user[ASK] = (uint64_t)operation + 1;
-	for (int i = 0; i < 5000 && stage->user[ASK] != 0; i++)
+	for (int i = 0; i < 60000 && stage->user[ASK] != 0; i++)
 		usleep(500);
 }
 
@@ -465,7 +465,7 @@ visible(void)
 	pfd = (struct pollfd){.fd = fd, .events = POLLIN};
 	for (int i = 1; i <= 100; i++) {
 		stage->user[ASK] = N_OPERATIONS + 1;
-		if (poll(&pfd, 1, 2000) <= 0)
+		if (poll(&pfd, 1, 30000) <= 0)
 			break;
 		n = read(fd, buf, sizeof buf);
 		for (char *p = buf; p < buf + n;
@@ -500,7 +500,7 @@ merged(void)
 	player_drain(stage, 5000);
 	while (operations[chmod_op].remote != r_chmod)
 		chmod_op++;
-	stage->delay_ms = 500;
+	stage->delay_ms = 60000; /* all of them wait, however slow we are */
 	while (stage->n_ticks < tick + 2)
 		usleep(500);
 	before = stage->n_replayed;
@@ -509,15 +509,16 @@ merged(void)
 			ask(chmod_op);
 		ask(N_OPERATIONS);
 	}
-	player_drain(stage, 5000);
 	stage->delay_ms = 0;
+	ask(N_OPERATIONS);
+	player_drain(stage, 5000);
 	is_int((int)(stage->n_replayed - before), 3,
 	    "W3: writes that wait are replayed as one, in their place");
 	file = open("a/f", O_RDONLY | O_CLOEXEC);
 	if (read(file, text, sizeof text - 1) < 0)
 		text[0] = '\0';
 	close(file);
-	is_int(atoi(text), 110, "with the last of the contents");
+	is_int(atoi(text), 111, "with the last of the contents");
 	clear();
 }
 

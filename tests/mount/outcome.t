@@ -25,6 +25,9 @@ def close_of(path, flags, text):
         os.write(f, text)
     finally:
         os.close(f)
+def pace():
+    with open(sys.argv[5]) as f:
+        return int(f.read())
 W, C = os.O_WRONLY, os.O_CREAT
 kinds = {
     "excl": lambda n: os.close(os.open(f"{d}/excl.{n}", W | C | os.O_EXCL)),
@@ -40,14 +43,13 @@ i = 0
 while not os.path.exists(sys.argv[4]):
     i += 1
     for kind, call in kinds.items():
-        n, begin, err = f"{who}.{i}", time.monotonic(), 0
+        n, begin, err = f"{who}.{i}", pace(), 0
         try:
             call(n)
         except OSError as e:
             err = e.errno
-        took = int((time.monotonic() - begin) * 1000)
-        print(kind, n, errno.errorcode.get(err, err), took, file=out,
-            flush=True)
+        print(kind, n, errno.errorcode.get(err, err), pace() - begin,
+            file=out, flush=True)
         if err in (errno.ENOTCONN, errno.ECONNABORTED):
             sys.exit()      # this host's daemon was killed
     time.sleep(0.01)
@@ -72,7 +74,7 @@ round() { # NUMBER, how the leader goes
 	rm -f "$tmp/stop"
 	for i in 1 2 3; do
 		python3 "$tmp/work.py" "$(host $i)" "r$1h$i" \
-		    "$tmp/results.$1.$i" "$tmp/stop" &
+		    "$tmp/results.$1.$i" "$tmp/stop" "$tmp/pace" &
 		workers+=($!)
 	done
 	wait_for 10 eval '[ "$(cat "$tmp/results.'"$1"'".* | wc -l)" -gt 100 ]'
@@ -166,16 +168,17 @@ echo birth >&4
 # First who could elect it: a command that a leader has may yet be committed.
 cluster kill $third
 cluster kill "$leader"
-begin=$(now_ms)
+begin=$(pace_ms)
 nok "O6: without a majority fsync fails" \
     python3 -c 'import os; os.fsync(3)' 2>"$tmp/err"
-diag "$(tail -n 1 "$tmp/err") after $(($(now_ms) - begin)) ms"
+diag "$(tail -n 1 "$tmp/err") after $(($(pace_ms) - begin)) ms"
 like "$(tail -n 1 "$tmp/err")" '*Read-only file system*' "O6: with EROFS"
-ok "O6: within write_timeout" test $(($(now_ms) - begin)) -lt 8000
-nok "O6: then writing fails at once" \
-    timeout 1 bash -c 'echo x >&3' 2>/dev/null
+ok "O6: within write_timeout" test $(($(pace_ms) - begin)) -lt 8000
+begin=$(pace_ms)
+nok "O6: then writing fails" bash -c 'echo x >&3' 2>/dev/null
+ok "O6: at once" test $(($(pace_ms) - begin)) -lt 1000
 is "$(cat "$S/config/o/draft")" old "O6: others here see the old content"
-ok "O6: reading goes on" timeout 1 grep -q old "$S/config/o/draft"
+ok "O6: reading goes on" timeout 30 grep -q old "$S/config/o/draft"
 cluster start $third
 ok "O6: writing resumes by itself" wait_for 10 touch "$S/config/o/resumed"
 ok "O6: the draft is still there: fsync commits it" \

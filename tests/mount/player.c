@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "mount/mount.h"
+#include "pace.h"
 #include "replay/protocol.h"
 #include "tree/tree.h"
 
@@ -67,12 +68,14 @@ player_helper(int argc, char **argv)
 struct stage *
 player_stage(const char *name)
 {
+	const char *tmp = getenv("TMPDIR");
 	struct stage *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (s == MAP_FAILED)
 		abort();
-	snprintf(s->dir, sizeof s->dir, "/tmp/govfs-%s-XXXXXX", name);
+	snprintf(s->dir, sizeof s->dir, "%s/govfs-%s-XXXXXX",
+	    tmp != NULL ? tmp : "/tmp", name);
 	if (mkdtemp(s->dir) == NULL)
 		abort();
 	snprintf(s->mnt, sizeof s->mnt, "%s/mnt", s->dir);
@@ -286,7 +289,7 @@ player_start(struct stage *s, unsigned commit_ms, unsigned seed,
 	if (pid == 0)
 		daemon_main(s, commit_ms, seed, tick, outcome);
 	s->daemon = pid;
-	for (int i = 0; i < 5000 && !s->up; i++) {
+	for (int i = 0; i < PATIENCE * 5000 && !s->up; i++) {
 		if (waitpid(s->daemon, &status, WNOHANG) == s->daemon) {
 			printf("# the daemon ended, status %x\n",
 			    (unsigned)status);
@@ -301,7 +304,7 @@ player_start(struct stage *s, unsigned commit_ms, unsigned seed,
 bool
 player_drain(struct stage *s, unsigned ms)
 {
-	uint64_t t, until = now_us() + ms * 1000ULL;
+	uint64_t t, until = now_us() + PATIENCE * ms * 1000ULL;
 	unsigned calm = 0;
 
 	while (now_us() < until) {
@@ -376,7 +379,7 @@ player_compare(struct stage *s)
 
 	s->dumped = false;
 	s->dump = true;
-	for (int i = 0; i < 3000 && !s->dumped; i++)
+	for (int i = 0; i < PATIENCE * 3000 && !s->dumped; i++)
 		usleep(1000);
 	s->dump = false;
 	if (!s->dumped)
@@ -396,11 +399,11 @@ void
 player_stop(struct stage *s)
 {
 	s->stop = true;
-	for (int i = 0; i < 3000; i++) {
+	for (int i = 0; i < PATIENCE * 3000; i++) {
 		if (waitpid(s->daemon, NULL, WNOHANG) != 0)
 			break;
 		usleep(1000);
-		if (i == 2999) {
+		if (i == PATIENCE * 3000 - 1) {
 			kill(s->daemon, SIGKILL);
 			waitpid(s->daemon, NULL, 0);
 		}

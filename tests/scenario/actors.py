@@ -6,9 +6,17 @@
     p.start('flock(fd, LOCK_EX)')   goes on without waiting
     p.wait(5)                       -> the value; TIMEOUT
 
+What is not there in time on a machine at rest is waited for ten times as long.
+Upper bounds are judged by a Watch, which doesn't count what the machine lost.
+
 ok() and the like print a line that locks.t turns into TAP.
 """
 import ctypes, errno, json, os, select, signal, subprocess, sys, time
+
+PATIENCE = 10
+
+# Who runs us in the background ignores it, and so would all that we start.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 HOST = [None] + sys.argv[1:4]
 TMP = sys.argv[4]
@@ -19,6 +27,7 @@ CLUSTER = [os.environ['GOV_SRC'] + '/examples/cluster', TMP + '/c']
 PRELUDE = '''
 import errno, os, signal, struct, time
 from fcntl import *
+LEASE = 2 << 30 | 8 << 16 | ord('g') << 8 | 3  # GOVFS_IOC_LEASE
 OFD_GETLK, OFD_SETLK, OFD_SETLKW = 36, 37, 38
 def opened(path, flags=os.O_RDWR | os.O_CREAT):
     return os.open(path, flags, 0o644)
@@ -31,6 +40,10 @@ def posix(kind, start=0, length=0, at=None, wait=False):
     ranged(F_SETLKW if wait else F_SETLK, kind, start, length, at)
 def ofd(kind, start=0, length=0, at=None, wait=False):
     ranged(OFD_SETLKW if wait else OFD_SETLK, kind, start, length, at)
+def lease():
+    """Until when the locks taken through fd surely last; by monotonic()."""
+    now = time.monotonic()
+    return now + struct.unpack('Q', ioctl(fd, LEASE, bytes(8)))[0] / 1e9
 def note(path, text):
     with open(path, 'a') as f:
         f.write(text + chr(10))
@@ -90,7 +103,7 @@ class Actor:
 
     def wait(self, seconds=20):
         """The answer; TIMEOUT; DEAD."""
-        if not self.done(seconds):
+        if not self.done(seconds * PATIENCE):
             return TIMEOUT
         got = b''
         while not got.endswith(b'\n'):
@@ -165,8 +178,33 @@ def eq(got, want, text):
     result(got == want, text, 'got: %r' % (got,), 'want: %r' % (want,))
 
 
+class Watch:
+    """How long something takes."""
+
+    def __init__(self):
+        self.real, self.pace = time.monotonic(), pace()
+
+    def ms(self):
+        """So far, not counting what the machine lost."""
+        return (pace() - self.pace) * 1000
+
+    def not_before(self, ms, text):
+        took = (time.monotonic() - self.real) * 1000
+        ok(took >= ms, '%s (%d ms)' % (text, took))
+
+    def within(self, ms, text):
+        took = self.ms()
+        ok(took < ms, '%s (%d ms)' % (text, took), '%d ms in all' %
+            ((time.monotonic() - self.real) * 1000))
+
+
+def pace():
+    """Seconds that this machine got on; see pace.h."""
+    return int(read(TMP + '/pace')) / 1000
+
+
 def until(condition, seconds=5):
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while True:
         got = condition()
         if got or time.monotonic() > end:

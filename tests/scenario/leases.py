@@ -48,8 +48,11 @@ def stop(host):
     return STOPPED[-1]
 
 
-def between(value, low, high, text):
-    ok(low <= value <= high, '%s (%.2f s)' % (text, value))
+def expires(lease, got, watch, seconds, text):
+    """Not before the holder's own lease has ended, nor long after."""
+    ok(isinstance(got, float) and got >= lease, text + ', not before',
+        'lease until %s, free at %s' % (lease, got))
+    watch.within(1000 * seconds, text)
 
 
 def test_host_dies():
@@ -64,13 +67,10 @@ def test_host_dies():
         before = token(here, 'locks/db')
         p.start('(flock(fd, LOCK_EX), time.monotonic())[1]')
         waiting('locks/db', 1, here)
-        time.sleep(0.1)
-        begin = time.monotonic()
+        watch, lease = Watch(), holder('lease()')
         cluster('kill', str(host))
         got = p.wait(TTL + 10)
-        # The last renewal is up to a third of a TTL older than the kill.
-        between(got - begin, TTL * 0.6, TTL + 2 +
-            (TTL if which == 'leader' else 0),
+        expires(lease, got, watch, TTL + 2 + (TTL if which == 'leader' else 0),
             'U11 L4: the lock of a killed %s is free after its TTL' % which)
         ok(token(here, 'locks/db') > before, 'U11 L5: with a greater token')
         eq(q('flock(fd, LOCK_EX | LOCK_NB)'), 'EAGAIN',
@@ -93,9 +93,10 @@ def test_delay():
     holder('flock(fd, LOCK_EX)')
     p.start('(flock(fd, LOCK_EX), time.monotonic())[1]')
     waiting('locks/delay', 1, here)
-    begin = time.monotonic()
+    watch, lease = Watch(), holder('lease()')
     cluster('kill', str(host))
-    between(p.wait(TTL + 10) - begin, TTL * 0.6 + 1, TTL + 1 + 2,
+    got = p.wait(TTL + 10)
+    expires(lease + 1, got, watch, TTL + 1 + 2,
         'U11: after a host has died the lock-delay comes on top')
     restart(host)
     end_all()
@@ -104,12 +105,12 @@ def test_delay():
         holder.open('locks/delay')
         p.open('locks/delay')
         holder('flock(fd, LOCK_EX)', 5)
-        p.start('(flock(fd, LOCK_EX), time.monotonic())[1]')
+        p.start('flock(fd, LOCK_EX)')
         waiting('locks/delay', 1, here)
-        begin = time.monotonic()
+        watch = Watch()
         holder.kill()
-        got = p.wait(5)
-        between(got - begin, 0, 0.5, 'U11: ... not when a process has died')
+        eq(p.wait(5), None, 'U11: a process has died')
+        watch.within(500, 'U11: ... and nothing comes on top')
         end_all()
 
 
@@ -136,7 +137,6 @@ def stopped(host, what):
     holder('os.pwrite(w, b"draft", 0)')
     before = token(here, 'config/data')
     pid = stop(host)
-    begin = time.monotonic()
     p.start('(flock(fd, LOCK_EX), time.monotonic())[1]')
     got = p.wait(TTL + 8)
     ok(isinstance(got, float), 'L4: another gets the lock of a stopped %s' %
@@ -226,8 +226,8 @@ def test_partitioned():
                 '(%s): the next gets the lock' % (how, which))
             entered = [float(w) for w in read(two).split()][0]
             gone = last_stamp(one)
-            ok(gone < entered, 'U12 L4: ... when its command is dead, %.2f s '
-                'before' % (entered - gone))
+            ok(gone <= entered, 'U12 L4: ... when its command is dead, '
+                '%.2f s before' % (entered - gone))
             ok('TERM' in read(one), 'U12: ... asked by SIGTERM first')
             if how == 'cut off':
                 ok('lost' in seen, 'U12: health says lost', seen)
@@ -236,7 +236,7 @@ def test_partitioned():
                 os.kill(pid, signal.SIGCONT)
             eq(first.wait(10), 1, 'U12: gov lock says 1')
             second.send_signal(signal.SIGKILL)
-            second.wait()
+            second.wait(60)
             ok(until_free('locks/u12', here), 'U12: killed, gov lock takes '
                 'its command and its lock with it')
             ok(until(lambda: health(host) == 'ok', 10), 'U12: back in the '
@@ -261,26 +261,24 @@ def test_u30():
         'U30: .gov/locks shows it on another host')
     eq(rows[0][1]['host'], 'h%d' % first, 'U30: ... and who it is')
     eq(read(log).split()[0], rows[0][1]['token'], 'U30: GOV_TOKEN')
-    begin = time.clock_gettime(time.CLOCK_BOOTTIME)
+    watch = Watch()
     runs[first].send_signal(signal.SIGTERM)
-    until(lambda: len(read(log).splitlines()) == 2)
-    took = float(read(log).split()[5]) - begin
-    ok(took < 0.5, 'U30: the next is there in 0.5 s (%.0f ms) after a process '
-        'ends' % (took * 1000))
-    runs[first].wait()
+    ok(until(lambda: len(read(log).splitlines()) == 2),
+        'U30: the next is there after a process ends')
+    watch.within(500, 'U30: ... in 0.5 s')
+    runs[first].wait(60)
     second = int(read(log).split()[4])
-    begin = time.clock_gettime(time.CLOCK_BOOTTIME)
+    watch = Watch()
     cluster('kill', str(second))
     ok(until(lambda: len(read(log).splitlines()) == 3, TTL * 2 + 8),
         'U30: the next after a host has died')
-    took = float(read(log).split()[8]) - begin
-    between(took, TTL * 0.6, TTL * 2 + 2, 'U30: ... within its TTL')
+    watch.within(1000 * (TTL * 2 + 2), 'U30: ... within its TTL')
     tokens = [int(w) for w in read(log).split()[0::3]]
     ok(tokens == sorted(set(tokens)), 'L5: the token has grown', tokens)
     for run in runs.values():
         if run.poll() is None:
             run.terminate()
-        run.wait()
+        run.wait(60)
     restart(second)
 
 
@@ -297,16 +295,17 @@ def test_exits():
     holder.open('locks/exits')
     holder('flock(fd, LOCK_EX)')
     eq(run('-n', path, '--', 'true'), 4, 'gov lock -n: 4 while it is held')
-    begin = time.monotonic()
+    watch = Watch()
     eq(run('-w', '0.3', path, '--', 'true'), 4, 'gov lock -w: 4, too')
-    between(time.monotonic() - begin, 0.3, 1.5, 'gov lock -w: when it is over')
+    watch.not_before(300, 'gov lock -w: when it is over')
+    watch.within(1500, 'gov lock -w: ... and not long after')
     eq(run('--kill=SOON', path, '--', 'true'), 2, 'gov lock --kill=SOON: 2')
     end_all()
     eq(run(path, '--', '/nonexistent'), 127, 'gov lock: 127 without CMD')
 
 
 def main():
-    signal.alarm(100)
+    signal.alarm(600)
     for test in sys.argv[5:] or [n[5:] for n in globals() if
             n.startswith('test_')]:
         try:

@@ -4,7 +4,7 @@
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 need_mounts
 need setfattr getfattr inotifywait python3
-SESSION_TTL=2000
+SESSION_TTL=4000 # half of it outlasts an election, even on a busy machine
 export CLUSTER_CONF="session_ttl_ms = $SESSION_TTL"
 cluster_up 3
 A=$(host 1) B=$(host 2) C=$(host 3)
@@ -36,17 +36,7 @@ unwatch() {
 watchers=
 # counted I EVENT [NAME]: how often
 counted() { grep -c "^$2 ${3:-}" "$tmp/events.$1"; }
-# soon MS COMMAND...: it is true within that time
-soon() {
-	local begun took
-	begun=$(now_ms)
-	wait_for 5 "${@:2}" || return 1
-	took=$(since "$begun")
-	[ "$took" -le "$1" ] || diag "$took ms: ${*:2}"
-	[ "$took" -le "$1" ]
-}
-# since MS: milliseconds since that moment
-since() { echo $(($(now_ms) - $1)); }
+has_life() { [ "$(life "$1")" = "$2" ]; }
 
 # ---- T1, and what a new tree says ----
 echo x > "$A/config/f"
@@ -54,15 +44,15 @@ is "$(life "$A/config/f")" forever "T1: files live for ever by default"
 is "$(life "$A/status")" ttl=10s "T2: status/ gives ttl=10s"
 mkdir "$A/status/t2" "$A/status/t6" "$A/status/app"
 is "$(life "$A/status/t2")" ttl=10s "T2: ... which directories inherit"
-is "$(gov ttl "$A/status/t2" 3s)" ttl=3s "T2: gov ttl sets it"
-is "$(gov ttl "$A/status/t2")" ttl=3s "T2: ... and shows it"
+is "$(gov ttl "$A/status/t2" 8s)" ttl=8s "T2: gov ttl sets it"
+is "$(gov ttl "$A/status/t2")" ttl=8s "T2: ... and shows it"
 nok "T2: gov ttl refuses nonsense" gov ttl "$A/status/t2" soon 2>/dev/null
 gov ttl "$A/status/t6" 5s > /dev/null
 wait_for 2 at_rest
 
 # ---- T2: expiry, measured ----
 for i in 1 2 3; do watch $i status/t2; done
-run_actors lifetimes.py expiry 200 3
+run_actors lifetimes.py expiry 200 8
 all_deleted() { [ "$(counted "$1" DELETE)" -ge 200 ]; }
 for i in 1 2 3; do
 	wait_for 2 all_deleted $i
@@ -103,7 +93,7 @@ run_actors lifetimes.py fresh 5
 # ---- T4: as long as it is open ----
 mkdir "$A/status/t4"
 setfattr -n gov.lifetime -v open "$A/status/t4"
-wait_for 2 test "$(life "$B/status/t4")" = open
+wait_for 2 has_life "$B/status/t4" open
 exec 7> "$A/status/t4/empty"
 ok "T4: in an \`open' directory a file is there as soon as it is opened" \
     soon 500 test -e "$B/status/t4/empty"
@@ -135,13 +125,9 @@ nok "T4: ... nor rename over it" \
 kill -9 $holder
 sleep 0.6
 ok "T4: it lives while a child has the descriptor" there "$B/config/held"
-at=$(now_ms)
 kill -9 "$(cat "$tmp/child")"
-ok "T4: gone after kill -9 of the last holder" \
-    wait_for 2 gone "$B/config/held"
-took=$(since "$at")
-diag "kill -9 to its removal elsewhere: $took ms"
-ok "T4: ... within 0.5 s" test "$took" -lt 500
+ok "T4: gone 0.5 s after kill -9 of the last holder" \
+    soon 500 gone "$B/config/held"
 python3 - "$A/config/dup" "$tmp/go" <<'PY' &
 import os, sys, time
 fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
@@ -162,12 +148,18 @@ wait
 leader=$(cluster leader)
 victim=$((leader % 3 + 1))
 V=$(host $victim)
-fault $victim net_drop_in -1
-python3 -c 'import os, sys
+rm "$tmp/go"
+python3 -c 'import os, sys, time
+open(sys.argv[2] + ".ready", "w")
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.02)
 os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)' "$V/status/t4/orphan" \
-	{tap_out}>&- {tap_err}>&- 2> /dev/null &
+	"$tmp/go" {tap_out}>&- {tap_err}>&- 2> /dev/null &
 orphan=$!
 disown
+wait_for 5 test -e "$tmp/go.ready"
+fault $victim net_drop_in -1
+: > "$tmp/go"
 made=0
 wait_for 1 there "$(host "$leader")/status/t4/orphan" && made=1
 kill -9 $orphan
@@ -217,11 +209,13 @@ done
 bash -c 'exec 8> "$1"
 	setfattr -n gov.lifetime -v process /proc/self/fd/8
 	exec 8>&-
-	sleep 0.8' - "$A/config/sh" {tap_out}>&- &
+	until [ -e "$2" ]; do sleep 0.05; done' - "$A/config/sh" "$tmp/end" \
+	{tap_out}>&- &
 wait_for 2 there "$B/config/sh"
 sleep 0.3
 ok "T5: setfattr speaks for the process that made the file" \
     there "$B/config/sh"
+: > "$tmp/end"
 wait
 ok "T5: ... and it goes with that" wait_for 1 gone "$B/config/sh"
 
@@ -241,8 +235,8 @@ is "$(life "$V/locks/excl") $(life "$V/locks/dir") $(life "$V/locks/plain")" \
     "session session forever" "T3: what is a lock has lifetime session"
 is "$(xattr "$V/locks/excl" owner)" "h$victim" "T3: gov.owner tells the host"
 wait_for 2 there "$O/locks/full/f"
+at=$(pace_ms) lease=$(($(now_ms) + $(lease_ms $victim)))
 cluster kill $victim
-at=$(now_ms)
 all_there() {
 	there "$O/locks/dir" && there "$O/locks/excl" &&
 	    there "$O/locks/link" && there "$O/locks/symlink"
@@ -251,13 +245,14 @@ all_gone() {
 	gone "$O/locks/dir" && gone "$O/locks/excl" &&
 	    gone "$O/locks/link" && gone "$O/locks/symlink"
 }
-while all_there && [ "$(since "$at")" -lt 8000 ]; do sleep 0.02; done
-took=$(since "$at")
+one_gone() { ! all_there; }
+wait_for 10 one_gone
+first=$(now_ms)
 ok "T3 L4: they go when the dead host's session has expired" \
     wait_for 1 all_gone
-diag "session ttl $SESSION_TTL ms: the first went $took ms after the kill"
-# The last renewal was up to a third of the ttl before the kill.
-ok "T3 L4: not before" test "$took" -ge $((SESSION_TTL * 2 / 3))
+took=$(($(pace_ms) - at))
+diag "session ttl $SESSION_TTL ms: they went $took ms after the kill"
+ok "T3 L4: not before" test "$first" -ge "$lease"
 ok "T3 L4: ... and soon after" test "$took" -le $((SESSION_TTL + 1500))
 ok "T3: plain files stay" there "$O/locks/plain"
 ok "T3: what a link pointed to stays" shows "$O/config/target" data
@@ -315,6 +310,7 @@ ln "$O/config/target" "$O/status/t4/four"
 heal $victim
 ok "T8: an open file comes back by itself, with its content" \
     wait_for 10 shows "$O/status/proxy/one" content
+wait_for 2 has_life "$O/status/proxy/one" open
 is "$(life "$O/status/proxy/one") $(xattr "$O/status/proxy/one" owner)" \
     "open h$victim" "T8: ... its lifetime and its owner"
 ok "T8: so does one of a process" wait_for 2 shows "$O/config/proc" here
@@ -341,7 +337,7 @@ ok "T4: ... or its last holder" wait_for 1 gone "$O/status/proxy/one"
 # ---- T7: a change of leader, a stalled leader ----
 cluster ready
 mkdir "$O/status/t7"
-gov ttl "$O/status/t7" 1500ms > /dev/null
+gov ttl "$O/status/t7" 2500ms > /dev/null
 leader=$(cluster leader)
 other=$((leader % 3 + 1))
 echo x > "$(host $other)/status/t7/f"
@@ -349,11 +345,11 @@ wait_for 2 there "$A/status/t7/f" && wait_for 2 there "$C/status/t7/f"
 (
 	sleep 0.5
 	kill -STOP "$(cluster pid "$leader")"
-	sleep 4.5
+	sleep 5.5
 	kill -CONT "$(cluster pid "$leader")"
 ) {tap_out}>&- {tap_err}>&- &
-diag "host $leader is stopped for three ttls"
-run_actors lifetimes.py present $other /status/t7/f 8 "$leader"
+diag "host $leader is stopped for two ttls"
+run_actors lifetimes.py present $other /status/t7/f 9 "$leader"
 wait
 cluster ready
 leader=$(cluster leader)
@@ -364,7 +360,7 @@ echo y > "$(host $other)/status/t7/f"
 	cluster kill "$leader"
 ) {tap_out}>&- {tap_err}>&- &
 diag "host $leader is killed"
-run_actors lifetimes.py present $other /status/t7/f 5 "$leader"
+run_actors lifetimes.py present $other /status/t7/f 6 "$leader"
 wait
 cluster start "$leader"
 cluster ready
@@ -373,7 +369,11 @@ ok "T7: unrefreshed, it goes" wait_for 5 gone_everywhere status/t7/f
 # ---- U13: heartbeat by touch ----
 ok "U13: gov ttl 3s DIRECTORY" gov ttl 3s "$A/status/app" > /dev/null
 for i in 1 2 3; do watch $i status/app; done
-while :; do touch "$A/status/app/web-1"; sleep 1; done &
+while :; do
+	now_ms > "$tmp/touched"
+	touch "$A/status/app/web-1"
+	sleep 0.5
+done &
 toucher=$!
 wait_for 2 there "$B/status/app/web-1"
 before=$(cat "$B/.gov/version")
@@ -381,14 +381,13 @@ sleep 4
 is "$(cat "$B/.gov/version")" "$before" "U13 T6: touches make no revision"
 kill $toucher
 wait $toucher 2>/dev/null
-last=$(now_ms)
-ok "U13: it goes when the touches end" \
-    wait_for 6 gone_everywhere status/app/web-1
-took=$(since "$last")
-diag "$took ms after the last touch at the latest"
-# The loop was ended up to a second after its last touch.
-ok "U13 T2: 3 to 4.5 s after the last touch" \
-    test "$took" -ge 1900 -a "$took" -le 4700
+ok "U13 T2: it goes when the touches end, 4.5 s after the last" \
+    soon 4700 gone_everywhere status/app/web-1
+ok "U13 T2: ... not before 3 s are over" \
+    test $(($(now_ms) - $(cat "$tmp/touched"))) -ge 3000
+for i in 1 2 3; do
+	wait_for 2 grep -q '^DELETE' "$tmp/events.$i"
+done
 sleep 0.3
 for i in 1 2 3; do
 	is "$(counted $i CREATE) $(counted $i DELETE)" "1 1" \
@@ -405,12 +404,8 @@ bash -c 'exec 8> "$1/status/proxy/$(cat /proc/sys/kernel/random/uuid)"
 presence=$!
 disown
 ok "U14: the others see who is present" wait_for 2 listed 1
-at=$(now_ms)
 kill -9 $presence
-ok "U14: ... and who is not" wait_for 2 listed 0
-took=$(since "$at")
-diag "$took ms after kill -9"
-ok "U14 T4: within 0.2 s" test "$took" -lt 200
+ok "U14 T4: ... and who is not, 0.2 s after kill -9" soon 200 listed 0
 ok "F7: the hosts agree at the end" wait_for 5 same 1 2 3
 
 # ---- a daemon that is stopped, with files that stand for something ----
@@ -450,17 +445,17 @@ process "$A/config/proc"
 wait_for 2 shows "$A/config/proc" here
 kill -9 $process
 ok "T5: one host: it goes with its process" soon 500 gone "$A/config/proc"
-gov ttl "$A/status" 1s > /dev/null
+gov ttl "$A/status" 3s > /dev/null
 echo x > "$A/status/f"
 was=$(rev 1)
 for _ in 1 2 3 4; do
-	sleep 0.4
+	sleep 1
+	at=$(now_ms)
 	touch "$A/status/f"
 done
 is "$(rev 1)" "$was" "T6: one host: a refresh is no revision"
-at=$(now_ms)
-ok "T2: one host: it goes after its ttl" wait_for 4 gone "$A/status/f"
-took=$(since "$at")
-ok "T2: ... not before, and at most 1.5 s late ($took ms)" \
-    test "$took" -ge 950 -a "$took" -le 2550
+ok "T2: one host: it goes after its ttl, at most 1.5 s late" \
+    soon 4550 gone "$A/status/f"
+took=$(($(now_ms) - at))
+ok "T2: ... and not before ($took ms)" test "$took" -ge 3000
 done_testing

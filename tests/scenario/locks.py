@@ -4,7 +4,7 @@ from actors import *
 
 LOOPS = int(os.environ.get('LOCK_LOOPS', '40'))
 KILLS = int(os.environ.get('LOCK_KILLS', '20'))
-RELEASE_S = 0.2
+RELEASE_MS = 200
 
 
 def four():
@@ -61,24 +61,24 @@ def test_flock_program():
     path = [h and h + '/locks/prog' for h in HOST]
 
     def flock(host, *args):
-        begin = time.monotonic()
-        done = subprocess.run(['flock'] + list(args[:-1]) + [path[host]] +
-            args[-1].split())
-        return done.returncode, time.monotonic() - begin
+        return subprocess.run(['flock'] + list(args[:-1]) + [path[host]] +
+            args[-1].split()).returncode
 
-    eq(flock(1, '-n', 'true')[0], 0, 'L1: flock(1) runs its command')
+    eq(flock(1, '-n', 'true'), 0, 'L1: flock(1) runs its command')
     holder = Actor(HOST[2])
     holder.open('locks/prog')
     holder('flock(fd, LOCK_EX)')
-    eq(flock(1, '-n', 'true')[0], 1, 'L1: flock -n: 1 while it is held')
-    eq(flock(1, '-n', '-s', 'true')[0], 1, 'L1: flock -n -s: 1, too')
-    code, took = flock(3, '-w', '0.3', 'true')
-    eq(code, 1, 'L1: flock -w: 1 when the time is over')
-    ok(0.3 <= took < 1.5, 'L1: ... and not before', took)
+    eq(flock(1, '-n', 'true'), 1, 'L1: flock -n: 1 while it is held')
+    eq(flock(1, '-n', '-s', 'true'), 1, 'L1: flock -n -s: 1, too')
+    watch = Watch()
+    eq(flock(3, '-w', '0.3', 'true'), 1,
+        'L1: flock -w: 1 when the time is over')
+    watch.not_before(300, 'L1: ... and not before')
+    watch.within(1500, 'L1: ... nor long after')
     holder('flock(fd, LOCK_SH)')
-    eq(flock(1, '-n', '-s', 'true')[0], 0, 'L1: flock -s shares')
+    eq(flock(1, '-n', '-s', 'true'), 0, 'L1: flock -s shares')
     holder.end()
-    eq(flock(1, '-w', '2', 'true')[0], 0, 'L1: flock(1) after the holder')
+    eq(flock(1, '-w', '20', 'true'), 0, 'L1: flock(1) after the holder')
 
 
 def test_posix():
@@ -140,11 +140,10 @@ def test_ofd():
     waiting('locks/o', 1)
     p('pid = child()\nos.close(fd)')
     ok(not q.done(0.3), 'L3: an OFD lock stays with an inherited descriptor')
+    watch = Watch()
     p('os.kill(pid, signal.SIGKILL)')
-    begin = time.monotonic()
     eq(q.wait(5), None, 'L3: ... and goes with its last holder')
-    took = time.monotonic() - begin
-    ok(took < RELEASE_S, 'L3: ... in 0.2 s', took)
+    watch.within(RELEASE_MS, 'L3: ... in 0.2 s')
     q('os.close(fd)')
     eq(r('posix(F_WRLCK, 0, 1, wait=True)', 2), None,
         'L1: the last close frees an OFD lock')
@@ -279,13 +278,11 @@ def test_interrupts():
                 actor.open(name)
             holder(take)
             queue_up([waiter, last], name, take)
-            begin = time.monotonic()
+            watch = Watch()
             waiter.kill(number)
-            got = waiter.wait(5)
-            took = time.monotonic() - begin
-            eq(got, 'DEAD' if number == signal.SIGKILL else 'EINTR',
+            eq(waiter.wait(5), 'DEAD' if number == signal.SIGKILL else 'EINTR',
                 'L2: %s ends the wait for a %s' % (number.name, kind))
-            ok(took < 0.5, 'L2: ... at once', took)
+            watch.within(500, 'L2: ... at once')
             ok(waiting(name, 1), 'L2: ... and its place in the queue',
                 locks(1, name))
             holder.end()
@@ -373,24 +370,24 @@ def test_kills():
             holder = Actor(HOST[1])
             holder.open('locks/kill', how)
             holder(take)
-            waiter.start('(%s, time.monotonic())[1]' % next_take)
+            waiter.start(next_take)
             waiting('locks/kill', 1)
-            begin = time.monotonic()
+            watch = Watch()
             holder.kill()
             got = waiter.wait(5)
+            times.append(watch.ms())
             holder.end()
-            times.append(got - begin if isinstance(got, float) else 99)
-            if isinstance(got, float):
-                waiter('flock(fd, LOCK_UN)' if 'flock' in take else
-                    next_take.replace('WRLCK', 'UNLCK'))
-            if not isinstance(got, float):
+            if got is not None:
+                times.append(99999)
                 break
+            waiter('flock(fd, LOCK_UN)' if 'flock' in take else
+                next_take.replace('WRLCK', 'UNLCK'))
         times.sort()
         # One late of twenty, if the machine had other things to do.
-        ok(times[len(times) * 19 // 20 - 1] < RELEASE_S and times[-1] < 2,
-            'U10 L3: %d holders of a lock by %s killed, free in %.0f ms at '
-            'most (median %.0f)' % (len(times), kind, times[-1] * 1000,
-            times[len(times) // 2] * 1000), times)
+        ok(times[len(times) * 19 // 20 - 1] < RELEASE_MS and times[-1] < 2000,
+            'U10 L3: %d holders of a lock by %s killed, free in %d ms at '
+            'most (median %d)' % (len(times), kind, times[-1],
+            times[len(times) // 2]), times)
         end_all()
 
 
@@ -407,12 +404,11 @@ def test_inherited():
         pid = p('child()')
         q.start('posix(F_WRLCK, wait=True)')
         waiting('locks/inh', 1)
-        begin = time.monotonic()
+        watch = Watch()
         p.kill()
         eq(q.wait(3), None, 'L3: fcntl through %s: free when its process '
             'dies, whoever inherited the descriptor' % how)
-        took = time.monotonic() - begin
-        ok(took < RELEASE_S, 'L3: ... in 0.2 s', took)
+        watch.within(RELEASE_MS, 'L3: ... in 0.2 s')
         os.kill(pid, signal.SIGKILL)
         end_all()
 
@@ -486,17 +482,18 @@ def test_leader_dies():
 
 def test_u9():
     times = sorted(u9(TMP + '/u9.%d' % i) for i in range(3))
-    ok(0 < times[1] <= 50, 'U9: B enters after A leaves: %.0f ms' % times[1],
+    ok(0 <= times[1] <= 50, 'U9: B enters after A leaves: %d ms' % times[1],
         times)
 
 
 def u9(log):
-    env = dict(os.environ, A=HOST[1], B=HOST[2], LOG=log)
+    env = dict(os.environ, A=HOST[1], LOG=log, PACE=TMP + '/pace')
     one = subprocess.Popen(['sh', '-c', 'flock $A/locks/deploy sh -c '
-        '"echo A in >> $LOG; sleep 1; date +%s%N > $LOG.out"'], env=env)
+        '"echo A in >> $LOG; until [ -e $LOG.seen ]; do sleep 0.05; done; '
+        'cat $PACE > $LOG.out"'], env=env)
     ok(until(lambda: os.path.exists(log)), 'U9: A is in')
-    two = subprocess.Popen(['flock', '-w', '10', HOST[2] + '/locks/deploy',
-        'date', '+%s%N'], stdout=subprocess.PIPE)
+    two = subprocess.Popen(['flock', '-w', '60', HOST[2] + '/locks/deploy',
+        'cat', TMP + '/pace'], stdout=subprocess.PIPE)
     ok(waiting('locks/deploy', 1, 3), 'U9: C shows who waits')
     rows = locks(3, 'locks/deploy')
     eq([(s, r['host'], r['comm']) for s, r in rows],
@@ -506,13 +503,14 @@ def u9(log):
         'true']).returncode, 1, 'U9: flock -n is 1 while it is held')
     third = subprocess.Popen(['flock', HOST[3] + '/locks/deploy', 'true'])
     waiting('locks/deploy', 2, 3)
-    begin = time.monotonic()
+    watch = Watch()
     third.send_signal(signal.SIGINT)
-    third.wait()
-    ok(time.monotonic() - begin < 0.3, 'U9: Ctrl-C ends a wait at once')
-    entered = int(two.communicate()[0])
-    one.wait()
-    return (entered - int(read(log + '.out'))) / 1e6
+    third.wait(60)
+    watch.within(300, 'U9: Ctrl-C ends a wait at once')
+    os.close(os.open(log + '.seen', os.O_CREAT))
+    entered = int(two.communicate(timeout=60)[0])
+    one.wait(60)
+    return entered - int(read(log + '.out'))
 
 
 def main():

@@ -84,7 +84,7 @@ def race(directory, barrier, make):
     """Which of the names were won here?"""
     won = []
     for n in range(RACES):
-        barrier.wait(30)
+        barrier.wait(300)
         try:
             make('%s/%d' % (directory, n))
             won.append(n)
@@ -113,7 +113,7 @@ def test_races():
 def hold(directory, barrier, make, free, left):
     """When was the name ours?  [(begin, end)], by the one clock of all."""
     path, held, refused = directory + '/one', [], 0
-    barrier.wait(30)
+    barrier.wait(300)
     while True:
         try:
             make(path)

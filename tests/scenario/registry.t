@@ -12,7 +12,7 @@ conforms() { # HOSTS...
 	for i; do
 		mounts+=("$(host "$i")")
 	done
-	"$GOV_SRC/examples/registry-conformance.sh" "${mounts[@]}" \
+	PACE=$tmp/pace "$GOV_SRC/examples/registry-conformance.sh" "${mounts[@]}" \
 	    > "$tmp/said" 2> "$tmp/err" {tap_out}>&- {tap_err}>&-
 	is $? 0 "U36: registry-conformance.sh passes on $# hosts"
 	while IFS= read -r line; do
@@ -36,7 +36,7 @@ conforms 1
 cluster down
 
 DIR=$tmp/three
-CLUSTER_CONF="session_ttl_ms = 2000" cluster up 3 ||
+CLUSTER_CONF="session_ttl_ms = 3000" cluster up 3 ||
 	bail_out "the cluster does not come up"
 conforms 1 2 3
 
@@ -55,19 +55,18 @@ done
     {tap_out}>&- {tap_err}>&- &
 holder=$!
 wait_for 10 grep -q '/locks/l held' "$(host 1)/.gov/locks"
-began=$(now_ms)
+lease=$(($(now_ms) + $(lease_ms 3)))
 cluster kill 3
 ok 'R9: a file with lifetime session stays while its host may live' \
     test -e "$(host 1)/config/alive/three"
 nok 'R15: so does its lock' flock -n "$(host 1)/locks/l" true
 ok "R9: it goes with the host" wait_for 10 \
     sh -c "! test -e '$(host 1)/config/alive/three'"
-took=$(($(now_ms) - began))
-diag "session ttl 2000 ms: gone $took ms after the kill"
-ok 'R9: not before its last renewal is a ttl ago' test "$took" -ge 1300
-ok 'R15: its lock is free' flock -w 2 "$(host 2)/locks/l" true
+ok 'R9: not before its last renewal is a ttl ago' test "$(now_ms)" -ge "$lease"
+ok 'R15: its lock is free' flock -w 20 "$(host 2)/locks/l" true
 for i in 1 2; do
 	wait_for 5 grep -q three "$tmp/seen.$i"
+	sleep 0.2 # for one too many
 	is "$(cat "$tmp/seen.$i")" 'DELETE three' \
 	    "R9: one delete event on host $i (not so: rows purged without one)"
 done

@@ -37,12 +37,12 @@ for call in 'mkdir "$0/d"' 'echo x > "$0/f"' 'rm "$0/there"' \
 		return 1
 	}
 	wait_for 4 under_way || diag "$call: was not seen waiting"
-	begin=$(now_ms)
+	begin=$(pace_ms)
 	for p in $(cat /proc/$pid/task/*/children 2>/dev/null) $pid; do
 		kill -9 "$p" 2>/dev/null || :
 	done
 	wait "$pid" 2>/dev/null || :
-	took=$(($(now_ms) - begin))
+	took=$(($(pace_ms) - begin))
 	ok "O7: killed while it waits, '$call' is gone at once ($took ms)" \
 	    test "$took" -lt 1000
 	cluster start "$leader"

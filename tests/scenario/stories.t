@@ -117,7 +117,7 @@ one=$((leader % 3 + 1)) two=$((one % 3 + 1))
 H=$(host "$one")
 cluster kill "$leader"
 cluster kill "$two"
-begin=$(now_ms)
+begin=$(pace_ms)
 is "$(cat "$H/config/app/count")" 8 "U21 O6: without a majority reads go on"
 nok "U21 O6: a write fails" \
     python3 -c 'with open(__import__("sys").argv[1], "w") as f: f.write("1")' \
@@ -125,14 +125,14 @@ nok "U21 O6: a write fails" \
 # A host that led for a moment may have proposed it: nobody knows (O5).
 ok "U21 O5: ... with EROFS, or ETIMEDOUT if it may have been proposed" \
     grep -qE 'Read-only file system|timed out' "$tmp/u21"
-ok "U21: ... within write_timeout" test $(($(now_ms) - begin)) -lt 8000
-begin=$(now_ms)
+ok "U21: ... within write_timeout" test $(($(pace_ms) - begin)) -lt 8000
+begin=$(pace_ms)
 nok "U21 O6: from then on at once" sh -c ': > "$0"' "$H/config/app/z" \
     2>/dev/null
-ok "U21: ... (in less than a second)" test $(($(now_ms) - begin)) -lt 1000
+ok "U21: ... (in less than a second)" test $(($(pace_ms) - begin)) -lt 1000
 like "$(cat "$H/.gov/health")" "readonly*quorum=1/3*" "U21: health says so"
-ok "U21 O7: ls never hangs" timeout 2 ls -ld "$H/config"/.
-ok "U21: nor does df" timeout 2 df --output=target "$H"
+ok "U21 O7: ls never hangs" timeout 30 ls -ld "$H/config"/.
+ok "U21: nor does df" timeout 30 df --output=target "$H"
 cluster start "$two"
 ok "U21 O6: when one returns, writes resume without remount" wait_for 10 \
     sh -c 'echo 1 > "$0"' "$H/config/app/z"

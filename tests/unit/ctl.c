@@ -60,12 +60,12 @@ say(int fd, const char *text)
 	    (ssize_t)strlen(text));
 }
 
-/* The next line; NULL: we were cut off.  Bounded by 5 s. */
+/* The next line; NULL: we were cut off.  Bounded. */
 static json_t *
 hear(int fd)
 {
 	static char line[1 << 20];
-	uint64_t end = clock_now_ns() + 5 * NS_PER_S;
+	uint64_t end = clock_now_ns() + 60 * NS_PER_S;
 	size_t len = 0;
 	ssize_t n;
 
@@ -79,7 +79,7 @@ hear(int fd)
 			return NULL;
 		(void)uv_run(&loop, UV_RUN_NOWAIT);
 	}
-	fail("an answer comes within 5 s");
+	fail("an answer comes within a minute");
 	return NULL;
 }
 

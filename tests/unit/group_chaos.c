@@ -181,6 +181,7 @@ main(int argc, char **argv)
 	    pauses, cuts, stops, delays);
 	for (unsigned i = 0; i < HOSTS; i++)
 		host_kill(&hs, i);
+	hs.conf.write_timeout_ms = 30000; /* enough for any machine */
 	for (unsigned i = 0; i < HOSTS; i++) {
 		host_start(&hs, i);
 		is_str(host_answer(&hs, i, 10000), "open", "host %u opens", i);

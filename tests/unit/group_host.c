@@ -24,6 +24,7 @@
 #include "base/metric.h"
 #include "engine/engine_internal.h"
 #include "tree/tree.h"
+#include "../pace.h"
 
 #define CONFIG_DIR (TREE_ROOT + 1) /* what the machine's first command makes */
 
@@ -721,7 +722,7 @@ host_tell(struct hosts *hs, unsigned i, const char *fmt, ...)
 const char *
 host_answer(struct hosts *hs, unsigned i, unsigned timeout_ms)
 {
-	uint64_t until = clock_now_ns() + timeout_ms * NS_PER_MS;
+	uint64_t until = clock_now_ns() + PATIENCE * timeout_ms * NS_PER_MS;
 	size_t len = 0;
 
 	while (len < sizeof(hs->line) - 1) {
@@ -757,7 +758,7 @@ host_ask(struct hosts *hs, unsigned i, const char *fmt, ...)
 int
 hosts_leader(struct hosts *hs, unsigned timeout_ms)
 {
-	uint64_t until = clock_now_ns() + timeout_ms * NS_PER_MS;
+	uint64_t until = clock_now_ns() + PATIENCE * timeout_ms * NS_PER_MS;
 
 	do {
 		for (unsigned i = 0; i < hs->conf.n_members; i++) {
@@ -773,7 +774,7 @@ hosts_leader(struct hosts *hs, unsigned timeout_ms)
 bool
 hosts_equal(struct hosts *hs, unsigned timeout_ms)
 {
-	uint64_t until = clock_now_ns() + timeout_ms * NS_PER_MS;
+	uint64_t until = clock_now_ns() + PATIENCE * timeout_ms * NS_PER_MS;
 	char first[512];
 	bool equal;
 

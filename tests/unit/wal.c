@@ -80,7 +80,7 @@ wake(uv_timer_t *t)
 /* Runs the loop until the condition holds, at most 10 s. */
 #define until(cond) \
 	({ \
-		uint64_t end_ns_ = clock_now_ns() + 10 * NS_PER_S; \
+		uint64_t end_ns_ = clock_now_ns() + 60 * NS_PER_S; \
 		uv_timer_t t_; \
 		uv_timer_init(&loop, &t_); \
 		uv_timer_start(&t_, wake, 20, 20); \
