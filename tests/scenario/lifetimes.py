@@ -134,7 +134,6 @@ def fresh(seconds):
 def present(host, path, seconds, stop):
     """Refreshes it on a host; is it there all the time, on the others too?"""
     host, seconds = int(host) - 1, float(seconds)
-    end = time.monotonic() + seconds
     failed = []
     missing = []
     n = 0
@@ -150,8 +149,15 @@ def present(host, path, seconds, stop):
             except OSError as e:
                 failed.append(errno.errorcode[e.errno])
             time.sleep(0.2)
+    write(HOST[host] + path, 'x')
     thread = threading.Thread(target=toucher)
     thread.start()
+    end = time.monotonic() + 60
+    while not all(os.path.exists(h + path) for h in HOST) and \
+            time.monotonic() < end:
+        time.sleep(0.02)
+    write(TMP + '/present', '')
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         for i in others:
             if not os.path.exists(HOST[i] + path):

@@ -36,7 +36,7 @@ conforms 1
 cluster down
 
 DIR=$tmp/three
-CLUSTER_CONF="session_ttl_ms = 3000" cluster up 3 ||
+CLUSTER_CONF="session_ttl_ms = 5000" cluster up 3 ||
 	bail_out "the cluster does not come up"
 conforms 1 2 3
 
