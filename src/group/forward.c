@@ -27,9 +27,10 @@
 #define FORWARD_RETRY_DOUBLED 3
 /* ... and so long after the leader said that it leads no more. */
 #define FORWARD_REFUSED_MS 20
-/* Entries proposed and not yet applied: what comes meanwhile shares the next,
- * so a busy leader writes and sends few big entries instead of many small. */
-#define PROPOSE_ENTRIES 4
+/* Entries proposed and not yet applied.  What comes meanwhile shares the next,
+ * which waits until it holds as many commands as are under way: so a busy leader
+ * writes and sends few big entries instead of many small. */
+#define PROPOSE_ENTRIES 2
 #define FORWARD_IDLE 256 /* kept for reuse */
 
 struct key {
@@ -54,6 +55,7 @@ struct apply_req {
 	struct raft_apply raft_apply;
 	SLIST_ENTRY(apply_req) link;
 	struct group *group;
+	uint32_t n; /* commands */
 };
 
 static struct key key_of(const struct command *);
@@ -67,6 +69,7 @@ static void insert(struct pending_list *, struct group_pending *);
 static void send_again(struct group *);
 static void now_sent(struct group *, struct group_pending *, uint64_t);
 static void propose_turn(struct group *);
+static bool worth_an_entry(struct group *);
 static bool propose_begin(struct group *);
 static int propose_end(struct group *, uint32_t n);
 static int propose_own(struct group *);
@@ -407,12 +410,29 @@ propose_turn(struct group *g)
 {
 	struct forward *f = &g->forward;
 
-	while ((f->n_theirs > 0 || !TAILQ_EMPTY(&f->waiting)) &&
-	    f->n_entries < PROPOSE_ENTRIES) {
+	while (worth_an_entry(g)) {
 		if (f->n_theirs > 0 ? propose_theirs(g) != 0
 				    : propose_own(g) != 0)
 			return;
 	}
+}
+
+static bool
+worth_an_entry(struct group *g)
+{
+	struct forward *f = &g->forward;
+	const struct group_pending *p;
+	uint32_t n = f->n_theirs, enough = f->n_flying;
+
+	if (f->n_entries >= PROPOSE_ENTRIES)
+		return false;
+	if (enough == 0)
+		enough = 1;
+	TAILQ_FOREACH(p, &f->waiting, link) {
+		if (n++ >= enough)
+			break;
+	}
+	return n >= enough;
 }
 
 static bool
@@ -447,7 +467,8 @@ forward_lead(struct group *g, struct command *commands, unsigned n)
 	struct buf *b = &g->io.frame;
 
 	assert(group_leads(g) && n > 0 && n <= LIMIT_ENTRY_COMMANDS);
-	if (f->n_entries >= PROPOSE_ENTRIES || g->transferring ||
+	/* One more than for others, who might leave it no room for ever. */
+	if (f->n_entries > PROPOSE_ENTRIES || g->transferring ||
 	    g->stopping || io_full(g) || !propose_begin(g))
 		return -EAGAIN;
 	for (unsigned i = 0; i < n; i++) {
@@ -476,6 +497,7 @@ propose_end(struct group *g, uint32_t n)
 	else if ((a = malloc(sizeof(*a))) == NULL)
 		return -ENOMEM;
 	a->group = g;
+	a->n = n;
 	buf.len = f->scratch.len;
 	buf.base = raft_malloc(buf.len);
 	if (buf_error(&f->scratch) != 0 || buf.base == NULL) {
@@ -486,6 +508,7 @@ propose_end(struct group *g, uint32_t n)
 	rv = raft_apply(&g->raft, &a->raft_apply, &buf, 1, propose_done);
 	if (rv == 0) {
 		f->n_entries++;
+		f->n_flying += n;
 		return 0;
 	}
 out:
@@ -502,6 +525,7 @@ propose_done(struct raft_apply *req, int status, void *result)
 	struct apply_req *a = (struct apply_req *)req;
 
 	a->group->forward.n_entries--;
+	a->group->forward.n_flying -= a->n;
 	group_wake(a->group);
 	SLIST_INSERT_HEAD(&a->group->forward.idle_applies, a, link);
 }

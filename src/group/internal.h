@@ -132,6 +132,7 @@ struct forward {
 	unsigned n_theirs;
 	struct buf scratch;  /* an entry or a frame in the making */
 	unsigned n_entries;  /* proposed and not yet applied */
+	uint32_t n_flying;   /* commands in them */
 	uint64_t last_ns;    /* time of the newest command proposed */
 	uint64_t retry_ns;   /* not before that; 0: at once */
 	SLIST_HEAD(, apply_req) idle_applies;

@@ -591,6 +591,27 @@ test_lost(void)
 	host_kill(&hs, 0);
 }
 
+/* One by one, but faster than the log: they share entries. */
+static void
+test_shared_entries(void)
+{
+	unsigned before = 0, after = 0, good = 0;
+	int err = 0;
+
+	host_ask(&hs, 0, "metric entries_applied");
+	sscanf(hs.line, "metric %u", &before);
+	host_ask(&hs, 0, "fault wal_sync_delay_ms 300");
+	host_ask(&hs, 0, "trickle 60 t");
+	sscanf(hs.line, "commit %u %d", &good, &err);
+	host_ask(&hs, 0, "fault wal_sync_delay_ms 0");
+	host_ask(&hs, 0, "metric entries_applied");
+	sscanf(hs.line, "metric %u", &after);
+	is_int(good, 60, "60 in as many turns");
+	ok(after - before <= 4,
+	    "what comes while as many are under way shares an entry (%u)",
+	    after - before);
+}
+
 static void
 test_alone(void)
 {
@@ -605,11 +626,12 @@ test_alone(void)
 	diag("single host, 64 in flight: %u/s", rate);
 	ok(strncmp(host_ask(&hs, 0, "barrier"), "barrier 0", 9) == 0,
 	    "O4: a barrier alone");
+	test_shared_entries();
 	host_kill(&hs, 0);
 	host_start(&hs, 0);
 	is_str(host_answer(&hs, 0, 30000), "open", "kill -9: it returns");
 	is_str(host_answer(&hs, 0, 30000), "ready", "with a new session");
-	is_str(host_ask(&hs, 0, "count"), "count 2200 0",
+	is_str(host_ask(&hs, 0, "count"), "count 2260 0",
 	    "O1: with everything that was acknowledged");
 }
 

@@ -53,6 +53,7 @@ struct host {
 	unsigned wanted, begun, ended, good;
 	int err;
 	char prefix[32];
+	uv_idle_t trickle;
 	unsigned size; /* of each file; 0: made empty */
 	char *content;
 	uint64_t *took, run_ns;
@@ -264,14 +265,10 @@ commit_more(struct host *h)
 }
 
 static void
-cmd_commit(struct host *h, const char *args)
+commit_begin(struct host *h, unsigned n, unsigned width, unsigned size)
 {
-	unsigned width;
-
-	h->size = 0;
-	if (sscanf(args, "%u %u %31s %u", &h->wanted, &width, h->prefix,
-	    &h->size) < 3)
-		_exit(5);
+	h->wanted = n;
+	h->size = size;
 	free(h->content);
 	h->content = calloc(1, h->size + 1);
 	h->took = calloc(h->wanted, sizeof(h->took[0]));
@@ -281,6 +278,46 @@ cmd_commit(struct host *h, const char *args)
 	for (unsigned i = 0; i < 64; i++)
 		h->requests[i].host = i < width ? h : NULL;
 	commit_more(h);
+}
+
+static void
+cmd_commit(struct host *h, const char *args)
+{
+	unsigned n, width, size = 0;
+
+	if (sscanf(args, "%u %u %31s %u", &n, &width, h->prefix, &size) < 3)
+		_exit(5);
+	commit_begin(h, n, width, size);
+}
+
+/* One more request under way. */
+static void
+on_trickle(uv_idle_t *idle)
+{
+	struct host *h = idle->data;
+	unsigned i = 0;
+
+	while (i < 64 && h->requests[i].host != NULL)
+		i++;
+	if (i == 64 || h->begun == h->wanted) {
+		uv_close((uv_handle_t *)idle, NULL);
+		return;
+	}
+	h->requests[i].host = h;
+	commit_more(h);
+}
+
+static void
+cmd_trickle(struct host *h, const char *args)
+{
+	unsigned n;
+
+	if (sscanf(args, "%u %31s", &n, h->prefix) != 2)
+		_exit(5);
+	uv_idle_init(&h->loop, &h->trickle);
+	h->trickle.data = h;
+	uv_idle_start(&h->trickle, on_trickle);
+	commit_begin(h, n, 0, 0);
 }
 
 static void
@@ -396,10 +433,7 @@ cmd_metric(struct host *h, const char *name)
 
 	for (unsigned i = 0; i < N_METRICS; i++) {
 		if (strcmp(names[i], name) == 0)
-			say(h, "metric %lld %llu %llu",
-			    (long long)metric_get(i),
-			    (unsigned long long)metric_quantile(i, 500) / 1000,
-			    (unsigned long long)metric_quantile(i, 990) / 1000);
+			say(h, "metric %lld", (long long)metric_get(i));
 	}
 }
 
@@ -438,6 +472,8 @@ handle(struct host *h, char *line)
 		*args++ = '\0';
 	if (strcmp(line, "commit") == 0)
 		cmd_commit(h, args);
+	else if (strcmp(line, "trickle") == 0)
+		cmd_trickle(h, args);
 	else if (strcmp(line, "one") == 0)
 		cmd_one(h, args, false);
 	else if (strcmp(line, "later") == 0)

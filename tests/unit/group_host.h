@@ -30,11 +30,12 @@ int host_wait(struct hosts *, unsigned i);   /* exit status, -1: late */
 /*
  * commit N W PREFIX [SIZE]
  *		       N files by W at a time: "commit OK ERR P50us P99us RATE"
+ * trickle N PREFIX    the same, another one in each loop turn
  * one NAME	       one file: "one ERR us"
  * later NAME	       the same, answered at once; "earlier" tells its end
  * journal DIR	       names acknowledged and refused go to files there
  * verify FILE	       of such a file: "verify THERE ABSENT EEXISTS"
- * metric NAME	       "metric COUNT P50us P99us"
+ * metric NAME	       "metric VALUE", of a time its count
  * overtaken	       own commands applied after younger ones: "overtaken N"
  * barrier, digest, count, status, members, replayed REV, fault NAME VALUE, stop
  */
