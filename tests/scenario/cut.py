@@ -1,0 +1,260 @@
+"""What cut.t asks of hosts whose cable is pulled.  CONTRACT L1, L4, T8, O6.
+
+On each host a gov lock runs a command that notes, every 10 ms, that it holds
+the lock.  Whatever happens to the network, no two of them hold it at once.
+"""
+import os, signal, subprocess, sys, time
+from actors import *
+
+TTL = float(os.environ['TTL_MS']) / 1000
+NET = os.environ['NET']
+NAME = 'locks/cut'
+HOLD = '''
+import os, sys, time
+log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+while True:
+    os.write(log, b'%s %d\\n' % (sys.argv[2].encode(), time.monotonic_ns()))
+    time.sleep(0.01)
+'''
+LOGS = []
+RUNNING = {}
+
+
+def ip(*args):
+    subprocess.run(['ip', '-n'] + list(args), check=True)
+
+
+def cable(host, plugged):
+    ip(NET + '-sw', 'link', 'set', 'p%d' % host, 'up' if plugged else 'down')
+
+
+def deaf(host, on):
+    """It hears the others, and can't answer."""
+    for other in others(host):
+        ip('%s-%d' % (NET, host), 'route', 'add' if on else 'del',
+            'blackhole', '10.7.7.%d/32' % other)
+
+
+def others(host):
+    return [i for i in (1, 2, 3) if i != host]
+
+
+def run(host):
+    """gov lock on that host, noting in a log of its own."""
+    log = '%s/hold.%d' % (TMP, len(LOGS))
+    LOGS.append(log)
+    RUNNING[host] = subprocess.Popen([GOV, 'lock', '--kill=TERM,200ms,KILL',
+        HOST[host] + '/' + NAME, '--', sys.executable, '-c', HOLD, log,
+        str(host)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return log
+
+
+def stop(host):
+    process = RUNNING.pop(host)
+    process.terminate()
+    return process.wait()
+
+
+def stamps(log):
+    """When its command held the lock; [] before it did."""
+    if not os.path.exists(log):
+        return []
+    return [int(line.split()[1]) for line in
+        read(log).rsplit('\n', 1)[0].splitlines()]
+
+
+def never_two(what):
+    times = sorted((stamps(log)[0], stamps(log)[-1], log) for log in LOGS
+        if stamps(log))
+    gaps = [(b[0] - a[1]) / 1e6 for a, b in zip(times, times[1:])]
+    ok(all(gap > 0 for gap in gaps), 'L1 L4: %s: never two holders '
+        '(%d of them, at least %.1f ms between)' % (what, len(times),
+        min(gaps, default=0)), times)
+
+
+def seen_health(host, seen):
+    word = health(host)
+    if not seen or seen[-1] != word:
+        seen.append(word)
+
+
+def leader_now(among):
+    """Who leads there: a host that is cut off may think it still does."""
+    for host in among:
+        got = subprocess.run([GOV, 'status', '--state', '%s/c/%d/state' % (TMP,
+            host)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if b' is leader' in got.stdout.split(b'\n')[0]:
+            return host
+    return None
+
+
+def held_by(host, seconds=10):
+    log = run(host)
+    ok(until(lambda: stamps(log), seconds), 'host %d holds the lock' % host)
+    return log
+
+
+def cut_holder(which, pull, plug, how):
+    leader = int(cluster('leader'))
+    host = leader if which == 'leader' else others(leader)[0]
+    rest = others(host)
+    what = 'a %s %s' % (which, how)
+    actor = Actor(HOST[host])
+    actor('fd = opened("locks/other")\nflock(fd, LOCK_EX)')
+    actor('os.mkdir("status/here")') if not os.path.isdir(
+        HOST[host] + '/status/here') else None
+    actor('os.setxattr("status/here", "gov.lifetime", b"open")')
+    actor('here = opened("status/here/me", os.O_WRONLY | os.O_CREAT)\n'
+        'os.write(here, b"me")\nos.fsync(here)')
+    mine = held_by(host)
+    queued = {}
+    for n, other in enumerate(rest):
+        queued[other] = run(other)
+        waiting(NAME, n + 1, other)
+    there = rest[0]
+    ok(until(lambda: os.path.exists(HOST[there] + '/status/here/me')),
+        'T4: an open file is seen elsewhere')
+    seen = []
+    pull(host)
+    begin = time.monotonic_ns()
+    def next_holds():
+        seen_health(host, seen)
+        return any(stamps(log) for log in queued.values())
+    ok(until(next_holds, TTL * 2 + 10), 'U12 L4: %s: the next gets the lock' %
+        what)
+    winner = [h for h, log in queued.items() if stamps(log)][0]
+    entered, gone = stamps(queued[winner])[0], stamps(mine)[-1]
+    ok(gone < entered, 'U12 L4: %s: ... %.2f s after the last sign of the '
+        'holder\'s command' % (what, (entered - gone) / 1e9))
+    ok(gone - begin < TTL * 1e9, 'L4: ... which ended within the ttl '
+        '(%.2f s)' % ((gone - begin) / 1e9))
+    ok(entered - begin > TTL * 0.6e9, 'L4: ... and the lock was not free '
+        'before it (%.2f s)' % ((entered - begin) / 1e9))
+    ok(until(lambda: seen_health(host, seen) or 'lost' in seen, 5),
+        'U12: its health says lost', seen)
+    eq(actor('os.pwrite(fd, b"x", 0)'), 'EIO',
+        'L4: %s: what goes through its lost lock is EIO' % what)
+    eq(actor('flock(fd, LOCK_EX | LOCK_NB)'), 'EIO', 'L4: ... also flock')
+    ok(until(lambda: not os.path.exists(HOST[there] + '/status/here/me'), 10),
+        'T8: its open file vanishes elsewhere')
+    ok(leader_now(rest) in rest, 'O6: the others have a leader')
+    with open(HOST[there] + '/config/during', 'w') as f:
+        f.write(what)
+    eq(RUNNING[host].wait(10), 1, 'U12: gov lock says 1')
+    del RUNNING[host]
+    plug(host)
+    ok(until(lambda: health(host) == 'ok', 20), 'O6: healed, its health is ok',
+        health(host))
+    ok(until(lambda: os.path.exists(HOST[there] + '/status/here/me') and
+        read(HOST[there] + '/status/here/me') == 'me', 10),
+        'T8: its open file comes back by itself')
+    ok(until(lambda: read(HOST[host] + '/config/during') == what, 10),
+        'O2: and it has what was written meanwhile')
+    eq(actor('os.pwrite(fd, b"x", 0)'), 'EIO', 'L4: the lost lock stays lost')
+    last = run(host)
+    waiting(NAME, 2, host)
+    stop(winner)
+    third = [h for h in rest if h != winner][0]
+    ok(until(lambda: stamps(queued[third])), 'L2: the queue goes on')
+    stop(third)
+    ok(until(lambda: stamps(last)), 'L2: ... to the host that was cut off')
+    stop(host)
+    never_two(what)
+    end_all()
+    until_free(NAME)
+
+
+def test_follower():
+    cut_holder('follower', lambda h: cable(h, False), lambda h: cable(h, True),
+        'is cut off')
+
+
+def test_leader():
+    cut_holder('leader', lambda h: cable(h, False), lambda h: cable(h, True),
+        'is cut off')
+
+
+def test_deaf_follower():
+    cut_holder('follower', lambda h: deaf(h, True), lambda h: deaf(h, False),
+        'can only listen')
+
+
+def test_deaf_leader():
+    cut_holder('leader', lambda h: deaf(h, True), lambda h: deaf(h, False),
+        'can only listen')
+
+
+def synced(host):
+    try:
+        return os.getxattr(HOST[host], 'gov.sync')
+    except OSError:
+        return None
+
+
+def test_short():
+    """Cuts much shorter than the ttl cost nobody a lock."""
+    heals = []
+    for host in (1, 2, 3):
+        log = held_by(host)
+        for _ in range(3):
+            cable(host, False)
+            time.sleep(0.3)
+            cable(host, True)
+            begin = time.monotonic()
+            ok(until(lambda: synced(host), 10), 'O6: a short cut heals')
+            heals.append(time.monotonic() - begin)
+            time.sleep(TTL / 3)  # it renews its session that often
+        before = len(stamps(log))
+        ok(until(lambda: len(stamps(log)) > before + 5) and
+            RUNNING[host].poll() is None,
+            'L4: short cuts of host %d cost it no lock' % host)
+        stop(host)
+        until_free(NAME)
+    never_two('short cuts')
+    print('#\theals after %s ms' % [round(h * 1000) for h in heals])
+
+
+def test_nobody():
+    """Nobody reaches anybody: nobody holds anything, and then one does."""
+    logs = {1: held_by(1)}
+    for n, host in enumerate((2, 3)):
+        logs[host] = run(host)
+        waiting(NAME, n + 1, host)
+    for host in (1, 2, 3):
+        cable(host, False)
+    ok(until(lambda: RUNNING[1].poll() is not None, TTL + 5),
+        'L4: without a majority the holder\'s command ends')
+    quiet = len(stamps(logs[1]))
+    ok(until(lambda: all(health(h) in ('lost', 'readonly')
+        for h in (1, 2, 3)), 15), 'O6: each host says so',
+        [health(h) for h in (1, 2, 3)])
+    ok(len(stamps(logs[1])) == quiet and not stamps(logs[2]) and
+        not stamps(logs[3]), 'L4: nobody holds the lock')
+    RUNNING.pop(1)
+    for host in (1, 2, 3):
+        cable(host, True)
+    ok(until(lambda: all(health(h) == 'ok' for h in (1, 2, 3)), 30),
+        'O6: healed, all are ok')
+    ok(until(lambda: stamps(logs[2]) or stamps(logs[3]), TTL * 2 + 10),
+        'L2: who waited gets it')
+    for host in (2, 3):
+        stop(host)
+    until_free(NAME)
+    never_two('all cut off')
+
+
+def main():
+    signal.alarm(300)
+    for test in sys.argv[5:] or [n[5:] for n in globals() if
+            n.startswith('test_')]:
+        globals()['test_' + test]()
+        end_all()
+    never_two('all in all')
+    print('done', flush=True)
+
+
+try:
+    main()
+finally:
+    for process in RUNNING.values():
+        process.kill()
