@@ -146,8 +146,10 @@ check_SCRIPTS += tests/mount/commit.t tests/mount/birth.t tests/mount/reach.t
 check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \
 	tests/scenario/disk.t tests/scenario/signals.t tests/scenario/locks.t
 EXTRA_DIST += tests/scenario/actors.py tests/scenario/locks.py
-check_SCRIPTS += tests/scenario/names.t
-EXTRA_DIST += tests/scenario/names.py
+check_SCRIPTS += tests/scenario/names.t tests/scenario/cut.t \
+	tests/scenario/wall.t
+EXTRA_DIST += tests/scenario/names.py tests/scenario/cut.py \
+	tests/scenario/wall.py
 check_SCRIPTS += tests/scenario/leases.t
 EXTRA_DIST += tests/scenario/leases.py
 check_PROGRAMS += tests/scenario/interrupted

@@ -94,6 +94,12 @@ test_purity()
 		[ ! -d "$room" ] || includes "$room"
 	done | grep -E '<(time|sys/time|sys/random|locale|math|uv|uthash|pthread)\.h|"base/(clock|log|metric|fault|reason)\.h' |
 	    tap "deterministic rooms have no clock, chance, log or hash order"
+
+	# And so the fault point wall_jump_s moves every wall clock there is.
+	grep -rnE 'CLOCK_REALTIME|gettimeofday|[^_a-z]time\(NULL|clock_wall_ns\(' \
+	    . --include='*.c' | grep -vE '^\./base/(clock|log|reason)\.c:' |
+	    grep -vE '^\./(group/(forward|lease)|mount/|ctl/|engine/engine_local)' |
+	    tap "O8: the wall clock stamps entries and refreshes, and is shown"
 }
 
 test_text()

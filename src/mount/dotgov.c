@@ -74,6 +74,7 @@ bool
 dotgov_attr(struct mount *m, uint64_t ino, struct stat *ret)
 {
 	const struct node *node = node_at(ino);
+	uint64_t now = clock_wall_ns();
 
 	if (node == NULL)
 		return false;
@@ -82,7 +83,8 @@ dotgov_attr(struct mount *m, uint64_t ino, struct stat *ret)
 	ret->st_mode = node->mode;
 	ret->st_nlink = S_ISDIR(node->mode) ? 2 : 1;
 	ret->st_blksize = 4096;
-	clock_gettime(CLOCK_REALTIME, &ret->st_mtim);
+	ret->st_mtim.tv_sec = (time_t)(now / NS_PER_S);
+	ret->st_mtim.tv_nsec = (long)(now % NS_PER_S);
 	ret->st_ctim = ret->st_atim = ret->st_mtim;
 	return true;
 }
