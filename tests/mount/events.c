@@ -5,6 +5,9 @@
  * directories and on the objects, and then by a remote host with the same
  * watches on the mount: the two lists of events are equal.  OPEN, ACCESS and
  * CLOSE_NOWRITE don't count, a run of MODIFY is one.
+ *
+ * `events.t hosts A B...` does the same with one directory on real hosts: the
+ * calls are made in A, the watches are in the others (hostevents.t).
  */
 #include "config.h"
 
@@ -130,6 +133,27 @@ static int n_mtime(void) { return times("a/f", false, true); }
 static int n_atime(void) { return times("a/f", true, false); }
 static int n_xattr(void) { return setxattr("a/f", "user.x", "1", 1, 0); }
 static int n_nothing(void) { return 0; }
+
+/* With O_EXCL the name alone is the commit: to close it then is no revision and
+ * raises nothing (W1).  Without, the file is born at its close. */
+static int n_born_empty(void)
+{
+	return change("a/n", O_WRONLY | O_CREAT, NULL);
+}
+
+/* What raises nothing elsewhere, where it is the real thing (`hosts`). */
+static int n_same(void) { return change("a/f", O_WRONLY, "one\n"); }
+static int n_same_mode(void) { return chmod("a/f", 0644); }
+static int n_refused(void)
+{
+	return mkdir("a/f", 0755) != 0 && unlink("a/none") != 0 &&
+		rmdir("a/f") != 0 &&
+		change("a/g", O_WRONLY | O_CREAT | O_EXCL, "x") != 0 &&
+		renameat2(AT_FDCWD, "a/f", AT_FDCWD, "a/g",
+		    RENAME_NOREPLACE) != 0
+	    ? 0
+	    : -1;
+}
 
 /* ---- and by the remote host ---- */
 
@@ -265,10 +289,11 @@ static const struct operation {
 	const char *what;
 	int (*native)(void);
 	void (*remote)(struct remote *);
+	int (*there)(void); /* on real hosts, instead of native() */
 } operations[] = {
 	{"mknod", n_mknod, r_mknod},
 	{"a file made and written", n_birth, r_birth},
-	{"an empty file made", n_touch, r_touch},
+	{"an empty file made", n_touch, r_touch, n_born_empty},
 	{"mkdir", n_mkdir, r_mkdir},
 	{"symlink", n_symlink, r_symlink},
 	{"link into another directory", n_link, r_link},
@@ -295,9 +320,9 @@ static const struct operation {
 	{"utimensat, mtime alone", n_mtime, r_mtime},
 	{"utimensat, atime alone", n_atime, r_atime},
 	{"setxattr", n_xattr, r_xattr},
-	{"a write of equal bytes", n_nothing, r_same},
-	{"chmod to the same mode", n_nothing, r_same_mode},
-	{"changes that are refused", n_nothing, r_exists},
+	{"a write of equal bytes", n_nothing, r_same, n_same},
+	{"chmod to the same mode", n_nothing, r_same_mode, n_same_mode},
+	{"changes that are refused", n_nothing, r_exists, n_refused},
 	{NULL, NULL, r_count},
 };
 enum { N_OPERATIONS = sizeof operations / sizeof operations[0] - 1 };
@@ -411,11 +436,11 @@ describe(int fd, const int wd[N_WATCHED], char *ret, size_t size)
 	}
 }
 
+/* What the operation raises on another file system. */
 static void
-compare(int operation, const char *elsewhere)
+expect(const struct operation *op, const char *elsewhere, char *ret,
+    size_t size)
 {
-	const struct operation *op = &operations[operation];
-	char native[8192], replayed[8192];
 	int fd, wd[N_WATCHED];
 
 	if (chdir(elsewhere) != 0)
@@ -424,10 +449,32 @@ compare(int operation, const char *elsewhere)
 	fd = watch(wd);
 	if (op->native() != 0)
 		diag("%s: %s", op->what, strerror(errno));
-	describe(fd, wd, native, sizeof native);
+	describe(fd, wd, ret, size);
 	close(fd);
 	clear();
+}
 
+static void
+judge(const struct operation *op, const char *where, const char *native,
+    const char *got)
+{
+	/* IN_ACCESS alone is what atime alone raises: nothing that counts. */
+	if (!ok(strcmp(native, got) == 0 && (native[0] != '\0' ||
+		op->native == n_nothing || op->native == n_atime),
+		"W1: %s%s", op->what, where)) {
+		diag("native: %s", native);
+		diag("remote: %s", got);
+	}
+}
+
+static void
+compare(int operation, const char *elsewhere)
+{
+	const struct operation *op = &operations[operation];
+	char native[8192], replayed[8192];
+	int fd, wd[N_WATCHED];
+
+	expect(op, elsewhere, native, sizeof native);
 	if (chdir(stage->mnt) != 0)
 		abort();
 	prepare();
@@ -437,14 +484,66 @@ compare(int operation, const char *elsewhere)
 		diag("the replay does not end");
 	describe(fd, wd, replayed, sizeof replayed);
 	close(fd);
-	/* IN_ACCESS alone is what atime alone raises: nothing that counts. */
-	if (!ok(strcmp(native, replayed) == 0 && (native[0] != '\0' ||
-		op->native == n_nothing || op->native == n_atime),
-		"W1: %s", op->what)) {
-		diag("native: %s", native);
-		diag("remote: %s", replayed);
+	judge(op, "", native, replayed);
+	clear();
+}
+
+/* ---- on real hosts ---- */
+
+enum { OTHERS_MAX = 4 };
+
+/* All that was committed before has been told to that host's kernel. */
+static void
+sync_host(const char *dir)
+{
+	char text[32];
+
+	if (getxattr(dir, "gov.sync", text, sizeof text) <= 0)
+		diag("%s: gov.sync: %s", dir, strerror(errno));
+}
+
+static void
+compare_hosts(const struct operation *op, const char *elsewhere, int n,
+    char **dirs)
+{
+	int fd[OTHERS_MAX], wd[OTHERS_MAX][N_WATCHED];
+	char native[8192], got[8192], where[32];
+
+	expect(op, elsewhere, native, sizeof native);
+	if (chdir(dirs[0]) != 0)
+		abort();
+	prepare();
+	for (int i = 1; i < n; i++) {
+		sync_host(dirs[i]);
+		if (chdir(dirs[i]) != 0)
+			abort();
+		fd[i] = watch(wd[i]);
+	}
+	if (chdir(dirs[0]) != 0)
+		abort();
+	if ((op->there != NULL ? op->there : op->native)() != 0)
+		diag("%s: %s", op->what, strerror(errno));
+	for (int i = 1; i < n; i++) {
+		sync_host(dirs[i]);
+		describe(fd[i], wd[i], got, sizeof got);
+		close(fd[i]);
+		snprintf(where, sizeof where, ", seen on host %d", i + 1);
+		judge(op, where, native, got);
 	}
 	clear();
+}
+
+static int
+on_hosts(int n, char **dirs, char *elsewhere)
+{
+	if (n < 2 || n > OTHERS_MAX || mkdtemp(elsewhere) == NULL)
+		return 2;
+	for (int i = 0; i < N_OPERATIONS; i++)
+		compare_hosts(&operations[i], elsewhere, n, dirs);
+	if (chdir("/") != 0)
+		abort();
+	rmdir(elsewhere);
+	return done_testing();
 }
 
 /* W2: the k-th IN_CLOSE_WRITE finds the k-th content or a later one. */
@@ -534,6 +633,8 @@ main(int argc, char **argv)
 		return 0;
 	}
 	umask(022);
+	if (argc > 1 && strcmp(argv[1], "hosts") == 0)
+		return on_hosts(argc - 2, argv + 2, elsewhere);
 	if (mkdtemp(elsewhere) == NULL)
 		abort();
 	stage = player_stage("events");
