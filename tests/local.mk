@@ -102,16 +102,16 @@ tests_unit_model_t_SOURCES = tests/unit/model.c tests/random.h \
 	tests/model/posix.c tests/model/posix.h
 tests_unit_model_t_LDADD = $(COMMON_LIBS)
 check_PROGRAMS += tests/unit/group.t
-tests_unit_group_t_SOURCES = tests/unit/group.c tests/unit/group_host.c \
-	tests/unit/group_host.h
+GROUP_HOST = tests/unit/group_host.c tests/unit/group_host.h \
+	tests/unit/host_child.c tests/unit/host_child.h
+tests_unit_group_t_SOURCES = tests/unit/group.c $(GROUP_HOST)
 tests_unit_group_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 check_PROGRAMS += tests/unit/forward.t
-tests_unit_forward_t_SOURCES = tests/unit/forward.c tests/unit/group_host.c \
-	tests/unit/group_host.h
+tests_unit_forward_t_SOURCES = tests/unit/forward.c $(GROUP_HOST)
 tests_unit_forward_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 check_PROGRAMS += tests/unit/hostile.t
 tests_unit_hostile_t_SOURCES = tests/unit/hostile.c tests/random.h \
-	tests/unit/group_host.c tests/unit/group_host.h
+	$(GROUP_HOST)
 tests_unit_hostile_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 include tests/bench/local.mk
 
@@ -134,12 +134,11 @@ tests_mount_posix_attr_SOURCES = tests/mount/posix_attr.c tests/mount/posix.h
 
 check_PROGRAMS += tests/unit/lease.t
 tests_unit_lease_t_SOURCES = tests/unit/lease.c tests/unit/lease_host.c \
-	tests/unit/lease_host.h tests/unit/group_host.c tests/unit/group_host.h
+	tests/unit/lease_host.h $(GROUP_HOST)
 tests_unit_lease_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 
 check_PROGRAMS += tests/unit/group_chaos.t
-tests_unit_group_chaos_t_SOURCES = tests/unit/group_chaos.c \
-	tests/unit/group_host.c tests/unit/group_host.h
+tests_unit_group_chaos_t_SOURCES = tests/unit/group_chaos.c $(GROUP_HOST)
 tests_unit_group_chaos_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 check_SCRIPTS += tests/mount/commit.t tests/mount/birth.t tests/mount/reach.t
 

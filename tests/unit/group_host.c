@@ -19,10 +19,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fault.h"
 #include "base/log.h"
-#include "base/metric.h"
-#include "engine/engine_internal.h"
+#include "host_child.h"
 #include "tree/tree.h"
 #include "../pace.h"
 
@@ -41,9 +39,7 @@ struct request {
 };
 
 struct host {
-	uv_loop_t loop;
-	uv_pipe_t control;
-	struct engine *engine;
+	struct child child;
 	struct request requests[64], session_req, single;
 	struct engine_barrier barrier;
 	uint64_t session, seq, done_below, ino, range_end;
@@ -59,39 +55,21 @@ struct host {
 	uint64_t *took, run_ns;
 	char earlier[128];
 	bool later;
-	char in[4096];
-	size_t in_len;
 	uint64_t applied_rev;
-	struct engine_subscriber subscriber;
 	unsigned order_errors;
 	uint64_t answered_seq; /* newest own command that was answered */
 	unsigned overtaken;    /* own commands answered after a younger one */
 	int acked_fd, refused_fd; /* of `journal`; 0: none */
 };
 
+#define say(h, ...) child_say(&(h)->child, __VA_ARGS__)
+
 static void commit_more(struct host *);
-static void handle(struct host *, char *line);
-
-static void
-say(struct host *h, const char *fmt, ...)
-{
-	char line[512];
-	va_list ap;
-	int n, fd;
-
-	va_start(ap, fmt);
-	n = vsnprintf(line, sizeof(line) - 1, fmt, ap);
-	va_end(ap);
-	line[n++] = '\n';
-	uv_fileno((uv_handle_t *)&h->control, &fd);
-	if (write(fd, line, (size_t)n) != n)
-		_exit(4);
-}
 
 static bool
 name_exists(struct host *h, const char *name)
 {
-	struct store_txn *txn = store_begin(engine_store(h->engine),
+	struct store_txn *txn = store_begin(engine_store(h->child.engine),
 	    STORE_READ);
 	struct tree_name n;
 	bool found = tree_name_get(txn, CONFIG_DIR, slice_str(name), &n);
@@ -131,13 +109,13 @@ submit_create(struct host *h, struct request *r,
 	c->stamp = (struct stamp){.session = h->session,
 	    .seq = h->seq + 1,
 	    .done_below = h->done_below,
-	    .host = engine_self(h->engine),
-	    .seen = engine_rev(h->engine),
+	    .host = engine_self(h->child.engine),
+	    .seen = engine_rev(h->child.engine),
 	    .privileged = true};
 	r->host = h;
 	r->req.done = done;
 	r->began_ns = clock_now_ns();
-	err = engine_submit(h->engine, &r->req);
+	err = engine_submit(h->child.engine, &r->req);
 	if (err == 0) {
 		h->ino++;
 		h->seq++;
@@ -160,8 +138,9 @@ journal(struct host *h, const char *name, int err)
 }
 
 static void
-cmd_journal(struct host *h, const char *dir)
+run_journal(struct child *c, char *dir)
 {
+	struct host *h = (struct host *)c;
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s/acked", dir);
@@ -174,8 +153,9 @@ cmd_journal(struct host *h, const char *dir)
 /* Names that are there, names that are not, names refused for a reason that
  * only applying a command twice could give. */
 static void
-cmd_verify(struct host *h, const char *path)
+run_verify(struct child *c, char *path)
 {
+	struct host *h = (struct host *)c;
 	unsigned there = 0, absent = 0, twice = 0;
 	FILE *f = fopen(path, "re");
 	char name[64];
@@ -281,8 +261,9 @@ commit_begin(struct host *h, unsigned n, unsigned width, unsigned size)
 }
 
 static void
-cmd_commit(struct host *h, const char *args)
+run_commit(struct child *c, char *args)
 {
+	struct host *h = (struct host *)c;
 	unsigned n, width, size = 0;
 
 	if (sscanf(args, "%u %u %31s %u", &n, &width, h->prefix, &size) < 3)
@@ -308,13 +289,14 @@ on_trickle(uv_idle_t *idle)
 }
 
 static void
-cmd_trickle(struct host *h, const char *args)
+run_trickle(struct child *c, char *args)
 {
+	struct host *h = (struct host *)c;
 	unsigned n;
 
 	if (sscanf(args, "%u %31s", &n, h->prefix) != 2)
 		_exit(5);
-	uv_idle_init(&h->loop, &h->trickle);
+	uv_idle_init(&c->loop, &h->trickle);
 	h->trickle.data = h;
 	uv_idle_start(&h->trickle, on_trickle);
 	commit_begin(h, n, 0, 0);
@@ -335,7 +317,7 @@ single_done(struct engine_req *req, const struct outcome *outcome)
 }
 
 static void
-cmd_one(struct host *h, const char *name, bool later)
+create_one(struct host *h, const char *name, bool later)
 {
 	int err;
 
@@ -351,32 +333,46 @@ cmd_one(struct host *h, const char *name, bool later)
 }
 
 static void
+run_one(struct child *c, char *name)
+{
+	create_one((struct host *)c, name, false);
+}
+
+static void
+run_later(struct child *c, char *name)
+{
+	create_one((struct host *)c, name, true);
+}
+
+static void
 barrier_done(struct engine_barrier *b, int err)
 {
 	struct host *h = (struct host *)((char *)b -
 	    offsetof(struct host, barrier));
 
 	say(h, "barrier %d %llu %llu", err,
-	    (unsigned long long)engine_rev(h->engine),
+	    (unsigned long long)engine_rev(h->child.engine),
 	    (unsigned long long)(clock_now_ns() - h->barrier_ns) / 1000);
 }
 
 static void
-cmd_barrier(struct host *h)
+run_barrier(struct child *c, char *args)
 {
+	struct host *h = (struct host *)c;
 	int err;
 
 	h->barrier = (struct engine_barrier){.done = barrier_done};
 	h->barrier_ns = clock_now_ns();
-	err = engine_barrier(h->engine, &h->barrier);
+	err = engine_barrier(h->child.engine, &h->barrier);
 	if (err != 0)
 		say(h, "barrier %d 0 0", err);
 }
 
 static void
-cmd_digest(struct host *h)
+run_digest(struct child *c, char *args)
 {
-	struct store_txn *txn = store_begin(engine_store(h->engine),
+	struct host *h = (struct host *)c;
+	struct store_txn *txn = store_begin(engine_store(h->child.engine),
 	    STORE_READ);
 	uint8_t d[STORE_DIGEST_LEN];
 	char hex[2 * STORE_DIGEST_LEN + 1];
@@ -385,14 +381,15 @@ cmd_digest(struct host *h)
 	store_abort(txn);
 	for (unsigned i = 0; i < STORE_DIGEST_LEN; i++)
 		sprintf(hex + 2 * i, "%02x", d[i]);
-	say(h, "digest %llu %s", (unsigned long long)engine_rev(h->engine),
+	say(h, "digest %llu %s", (unsigned long long)engine_rev(h->child.engine),
 	    hex);
 }
 
 static void
-cmd_count(struct host *h)
+run_count(struct child *c, char *args)
 {
-	struct store_txn *txn = store_begin(engine_store(h->engine),
+	struct host *h = (struct host *)c;
+	struct store_txn *txn = store_begin(engine_store(h->child.engine),
 	    STORE_READ);
 	char after[256] = "";
 	struct slice name;
@@ -409,39 +406,11 @@ cmd_count(struct host *h)
 }
 
 static void
-cmd_status(struct host *h)
+run_members(struct child *c, char *args)
 {
-	static const char *const healths[] = {"ok", "suspended", "readonly",
-	    "lost"};
-	struct engine_status s;
-
-	engine_status(h->engine, &s);
-	say(h, "status %s %llu %s %llu %llu %llu %u", s.role,
-	    (unsigned long long)s.leader, healths[s.health],
-	    (unsigned long long)s.term, (unsigned long long)s.commit,
-	    (unsigned long long)s.applied, s.n_alive);
-}
-
-static void
-cmd_metric(struct host *h, const char *name)
-{
-	static const char *const names[] = {
-#define METRIC(id, kind, text) #id,
-#include "base/metric.def"
-#undef METRIC
-	};
-
-	for (unsigned i = 0; i < N_METRICS; i++) {
-		if (strcmp(names[i], name) == 0)
-			say(h, "metric %lld", (long long)metric_get(i));
-	}
-}
-
-static void
-cmd_members(struct host *h)
-{
+	struct host *h = (struct host *)c;
 	struct engine_member m[LIMIT_MEMBERS];
-	unsigned n = engine_members(h->engine, m, LIMIT_MEMBERS);
+	unsigned n = engine_members(h->child.engine, m, LIMIT_MEMBERS);
 	char text[400] = "members";
 
 	for (unsigned i = 0; i < n; i++)
@@ -453,100 +422,65 @@ cmd_members(struct host *h)
 }
 
 static void
-host_stopped(void *arg)
+run_earlier(struct child *c, char *args)
 {
-	struct host *h = arg;
+	struct host *h = (struct host *)c;
 
-	say(h, "stopped");
-	engine_free(h->engine);
-	uv_close((uv_handle_t *)&h->control, NULL);
+	say(h, "%s", h->earlier[0] != '\0' ? h->earlier : "none");
 }
 
 static void
-handle(struct host *h, char *line)
+run_overtaken(struct child *c, char *args)
 {
-	char *args = strchr(line, ' ');
-	enum fault fault;
-
-	if (args != NULL)
-		*args++ = '\0';
-	if (strcmp(line, "commit") == 0)
-		cmd_commit(h, args);
-	else if (strcmp(line, "trickle") == 0)
-		cmd_trickle(h, args);
-	else if (strcmp(line, "one") == 0)
-		cmd_one(h, args, false);
-	else if (strcmp(line, "later") == 0)
-		cmd_one(h, args, true);
-	else if (strcmp(line, "earlier") == 0)
-		say(h, "%s", h->earlier[0] != '\0' ? h->earlier : "none");
-	else if (strcmp(line, "overtaken") == 0)
-		say(h, "overtaken %u", h->overtaken);
-	else if (strcmp(line, "withdraw") == 0)
-		say(h, "withdraw %d", engine_withdraw(h->engine,
-		    &h->single.req));
-	else if (strcmp(line, "abandon") == 0) {
-		engine_abandon(h->engine, &h->single.req);
-		say(h, "abandon");
-	} else if (strcmp(line, "barrier") == 0)
-		cmd_barrier(h);
-	else if (strcmp(line, "digest") == 0)
-		cmd_digest(h);
-	else if (strcmp(line, "count") == 0)
-		cmd_count(h);
-	else if (strcmp(line, "status") == 0)
-		cmd_status(h);
-	else if (strcmp(line, "journal") == 0)
-		cmd_journal(h, args);
-	else if (strcmp(line, "verify") == 0)
-		cmd_verify(h, args);
-	else if (strcmp(line, "replayed") == 0) {
-		engine_report_replayed(h->engine, strtoull(args, NULL, 10));
-		say(h, "replayed");
-	} else if (strcmp(line, "metric") == 0)
-		cmd_metric(h, args);
-	else if (strcmp(line, "members") == 0)
-		cmd_members(h);
-	else if (strcmp(line, "fault") == 0) {
-		char *value = strchr(args, ' ');
-
-		*value++ = '\0';
-		if (fault_parse(args, &fault) == 0)
-			fault_set(fault, atoll(value));
-		say(h, "fault");
-	} else if (strcmp(line, "stop") == 0)
-		engine_stop(h->engine, host_stopped, h);
+	child_say(c, "overtaken %u", ((struct host *)c)->overtaken);
 }
 
 static void
-on_alloc(uv_handle_t *handle, size_t want, uv_buf_t *buf)
+run_withdraw(struct child *c, char *args)
 {
-	struct host *h = handle->data;
-
-	*buf = uv_buf_init(h->in + h->in_len,
-	    (unsigned)(sizeof(h->in) - h->in_len));
+	child_say(c, "withdraw %d",
+	    engine_withdraw(c->engine, &((struct host *)c)->single.req));
 }
 
 static void
-on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
+run_abandon(struct child *c, char *args)
 {
-	struct host *h = s->data;
-	char *end;
-
-	if (n < 0)
-		_exit(0); /* the parent is gone */
-	h->in_len += (size_t)n;
-	while ((end = memchr(h->in, '\n', h->in_len)) != NULL) {
-		char line[256];
-		size_t len = (size_t)(end - h->in);
-
-		memcpy(line, h->in, len);
-		line[len] = '\0';
-		h->in_len -= len + 1;
-		memmove(h->in, end + 1, h->in_len);
-		handle(h, line);
-	}
+	engine_abandon(c->engine, &((struct host *)c)->single.req);
+	child_say(c, "abandon");
 }
+
+static void
+run_replayed(struct child *c, char *args)
+{
+	engine_report_replayed(c->engine, strtoull(args, NULL, 10));
+	child_say(c, "replayed");
+}
+
+static void
+run_stop(struct child *c, char *args)
+{
+	engine_stop(c->engine, child_stopped, c);
+}
+
+static const struct child_command commands[] = {
+    {"abandon", run_abandon},
+    {"barrier", run_barrier},
+    {"commit", run_commit},
+    {"count", run_count},
+    {"digest", run_digest},
+    {"earlier", run_earlier},
+    {"journal", run_journal},
+    {"later", run_later},
+    {"members", run_members},
+    {"one", run_one},
+    {"overtaken", run_overtaken},
+    {"replayed", run_replayed},
+    {"stop", run_stop},
+    {"trickle", run_trickle},
+    {"verify", run_verify},
+    {"withdraw", run_withdraw},
+    {NULL, NULL},
+};
 
 static void
 session_done(struct engine_req *req, const struct outcome *outcome)
@@ -575,12 +509,12 @@ session_begin(struct host *h)
 	(void)uv_random(NULL, NULL, &id, sizeof(id), 0, NULL);
 	r->host = h;
 	*c = (struct command){.kind = COMMAND_session_open,
-	    .name = slice_str(engine_name(h->engine)),
+	    .name = slice_str(engine_name(h->child.engine)),
 	    .node = id,
 	    .expect = 3600000}; /* nobody renews it */
-	c->stamp.host = engine_self(h->engine);
+	c->stamp.host = engine_self(h->child.engine);
 	r->req.done = session_done;
-	err = engine_submit(h->engine, &r->req);
+	err = engine_submit(h->child.engine, &r->req);
 	if (err != 0)
 		say(h, "session %d", err);
 }
@@ -590,7 +524,7 @@ static void
 on_applied(struct engine_subscriber *s, const struct engine_applied *a)
 {
 	struct host *h = (struct host *)((char *)s -
-	    offsetof(struct host, subscriber));
+	    offsetof(struct host, child.subscriber));
 
 	if (a->outcome->rev > h->applied_rev) {
 		if (h->applied_rev != 0 &&
@@ -598,7 +532,7 @@ on_applied(struct engine_subscriber *s, const struct engine_applied *a)
 			h->order_errors++;
 		h->applied_rev = a->outcome->rev;
 	}
-	if (a->rev != engine_rev(h->engine))
+	if (a->rev != engine_rev(h->child.engine))
 		h->order_errors++;
 	if (a->req == NULL || a->command->stamp.session != h->session ||
 	    h->session == 0)
@@ -613,23 +547,11 @@ static void
 host_main(const struct group_conf *conf, int fd)
 {
 	struct host *h = calloc(1, sizeof(*h));
-	struct group_conf mine = *conf;
 
-	uv_loop_init(&h->loop);
-	mine.loop = &h->loop;
-	uv_pipe_init(&h->loop, &h->control, 0);
-	uv_pipe_open(&h->control, fd);
-	uv_stream_set_blocking((uv_stream_t *)&h->control, 1);
-	h->control.data = h;
-	if (engine_group_open(&mine, &h->engine) != 0)
-		_exit(6);
-	h->subscriber.applied = on_applied;
-	engine_subscribe(h->engine, &h->subscriber);
-	uv_read_start((uv_stream_t *)&h->control, on_alloc, on_read);
-	say(h, "open");
+	h->child.subscriber.applied = on_applied;
+	child_open(&h->child, conf, fd, commands);
 	session_begin(h);
-	uv_run(&h->loop, UV_RUN_DEFAULT);
-	uv_loop_close(&h->loop);
+	child_run(&h->child);
 	free(h->content);
 	free(h);
 	exit(0);

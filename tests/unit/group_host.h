@@ -35,9 +35,9 @@ int host_wait(struct hosts *, unsigned i);   /* exit status, -1: late */
  * later NAME	       the same, answered at once; "earlier" tells its end
  * journal DIR	       names acknowledged and refused go to files there
  * verify FILE	       of such a file: "verify THERE ABSENT EEXISTS"
- * metric NAME	       "metric VALUE", of a time its count
  * overtaken	       own commands applied after younger ones: "overtaken N"
- * barrier, digest, count, status, members, replayed REV, fault NAME VALUE, stop
+ * barrier, digest, count, members, replayed REV, stop, and what host_child.h
+ * knows
  */
 const char *host_ask(struct hosts *, unsigned i, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -93,7 +93,8 @@ commit_index(unsigned i)
 	char role[32];
 
 	host_ask(&hs, i, "status");
-	(void)sscanf(hs.line, "status %31s %llu %llu", role, &term, &commit);
+	(void)sscanf(hs.line, "status %31s %*u %*s %llu %llu", role, &term,
+	    &commit);
 	return commit;
 }
 

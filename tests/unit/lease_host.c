@@ -5,16 +5,13 @@
 
 #include "lease_host.h"
 
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fault.h"
-#include "base/metric.h"
+#include "host_child.h"
 #include "session/session.h"
 #include "tree/tree.h"
 
@@ -32,36 +29,17 @@ struct call {
 };
 
 struct host {
-	uv_loop_t loop;
-	uv_pipe_t control;
-	struct engine *engine;
+	struct child child;
 	struct session *session;
-	struct engine_subscriber subscriber;
 	struct event lost, ready, expired, removed, granted;
 	struct {
 		uint64_t node, at_ns;
 	} gone[256]; /* the newest removed */
 	unsigned fill, filling, filled; /* of `fill`: wanted, begun, there */
 	uint64_t first, status_dir;
-	char in[4096];
-	size_t in_len;
 };
 
-static void
-say(struct host *h, const char *fmt, ...)
-{
-	char line[512];
-	va_list ap;
-	int n, fd;
-
-	va_start(ap, fmt);
-	n = vsnprintf(line, sizeof(line) - 1, fmt, ap);
-	va_end(ap);
-	line[n++] = '\n';
-	uv_fileno((uv_handle_t *)&h->control, &fd);
-	if (write(fd, line, (size_t)n) != n)
-		_exit(4);
-}
+#define say(h, ...) child_say(&(h)->child, __VA_ARGS__)
 
 static void
 event(struct event *e)
@@ -92,7 +70,7 @@ static void
 on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 {
 	struct host *h = (struct host *)((char *)sub -
-	    offsetof(struct host, subscriber));
+	    offsetof(struct host, child.subscriber));
 
 	if (a->command->kind == COMMAND_session_expire)
 		event(&h->expired);
@@ -112,8 +90,9 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 }
 
 static void
-cmd_state(struct host *h)
+run_state(struct child *c, char *args)
 {
+	struct host *h = (struct host *)c;
 	say(h, "state %d %d %016llx %llu", session_ready(h->session),
 	    session_lost(h->session),
 	    (unsigned long long)session_id(h->session),
@@ -121,8 +100,9 @@ cmd_state(struct host *h)
 }
 
 static void
-cmd_events(struct host *h)
+run_events(struct child *c, char *args)
 {
+	struct host *h = (struct host *)c;
 	const struct event *e[] = {&h->lost, &h->ready, &h->expired,
 	    &h->removed};
 	char text[256] = "events";
@@ -134,9 +114,10 @@ cmd_events(struct host *h)
 }
 
 static void
-cmd_sessions(struct host *h)
+run_sessions(struct child *c, char *args)
 {
-	struct store_txn *txn = store_begin(engine_store(h->engine),
+	struct host *h = (struct host *)c;
+	struct store_txn *txn = store_begin(engine_store(h->child.engine),
 	    STORE_READ);
 	struct tree_session s = {0};
 	unsigned n = 0;
@@ -148,9 +129,11 @@ cmd_sessions(struct host *h)
 }
 
 static void
-cmd_exists(struct host *h, uint64_t node)
+run_exists(struct child *c, char *args)
 {
-	struct store_txn *txn = store_begin(engine_store(h->engine),
+	struct host *h = (struct host *)c;
+	uint64_t node = strtoull(args, NULL, 10);
+	struct store_txn *txn = store_begin(engine_store(h->child.engine),
 	    STORE_READ);
 	struct attr attr;
 	bool there = tree_node_get(txn, node, &attr);
@@ -160,8 +143,10 @@ cmd_exists(struct host *h, uint64_t node)
 }
 
 static void
-cmd_removed(struct host *h, uint64_t node)
+run_removed(struct child *c, char *args)
 {
+	struct host *h = (struct host *)c;
+	uint64_t node = strtoull(args, NULL, 10);
 	uint64_t at_ns = 0;
 
 	for (unsigned i = 0; i < 256; i++) {
@@ -198,7 +183,7 @@ submit(struct host *h, struct call *call)
 
 	call->host = h;
 	c->stamp.privileged = true;
-	c->stamp.seen = engine_rev(h->engine);
+	c->stamp.seen = engine_rev(h->child.engine);
 	call->req.done = call_done;
 	err = session_submit(h->session, &call->req);
 	if (err != 0) {
@@ -208,10 +193,11 @@ submit(struct host *h, struct call *call)
 }
 
 static void
-cmd_create(struct host *h, const char *name)
+run_create(struct child *c, char *name)
 {
+	struct host *h = (struct host *)c;
 	struct call *call = calloc(1, sizeof(*call));
-	struct store_txn *txn = store_begin(engine_store(h->engine),
+	struct store_txn *txn = store_begin(engine_store(h->child.engine),
 	    STORE_READ);
 
 	snprintf(call->name, sizeof(call->name), "%s", name);
@@ -263,21 +249,22 @@ fill_more(struct host *h)
 }
 
 static void
-cmd_fill(struct host *h, unsigned n)
+run_fill(struct child *c, char *args)
 {
-	struct store_txn *txn = store_begin(engine_store(h->engine),
+	struct host *h = (struct host *)c;
+	struct store_txn *txn = store_begin(engine_store(h->child.engine),
 	    STORE_READ);
 
 	h->status_dir = tree_lookup_path(txn, slice_str("status"));
 	store_abort(txn);
-	h->fill = n;
+	h->fill = (unsigned)strtoul(args, NULL, 10);
 	h->filling = h->filled = 0;
 	h->first = session_new_ino(h->session) + 1;
 	fill_more(h);
 }
 
 static void
-cmd_set(struct host *h, uint64_t node, const char *name, const char *value,
+set(struct host *h, uint64_t node, const char *name, const char *value,
     unsigned ms)
 {
 	struct call *call = calloc(1, sizeof(*call));
@@ -291,8 +278,10 @@ cmd_set(struct host *h, uint64_t node, const char *name, const char *value,
 }
 
 static void
-cmd_lock(struct host *h, uint64_t node)
+run_lock(struct child *c, char *args)
 {
+	struct host *h = (struct host *)c;
+	uint64_t node = strtoull(args, NULL, 10);
 	struct call *call = calloc(1, sizeof(*call));
 
 	call->req.command = (struct command){.kind = COMMAND_lock,
@@ -304,8 +293,10 @@ cmd_lock(struct host *h, uint64_t node)
 }
 
 static void
-cmd_write(struct host *h, uint64_t node)
+run_write(struct child *c, char *args)
 {
+	struct host *h = (struct host *)c;
+	uint64_t node = strtoull(args, NULL, 10);
 	struct call *call = calloc(1, sizeof(*call));
 
 	call->req.command = (struct command){.kind = COMMAND_write,
@@ -315,48 +306,18 @@ cmd_write(struct host *h, uint64_t node)
 }
 
 static void
-cmd_refresh(struct host *h, uint64_t node, unsigned n)
+run_refresh(struct child *c, char *args)
 {
+	struct host *h = (struct host *)c;
+	unsigned long long node;
+	unsigned n = 1;
 	int err = 0;
 
+	if (sscanf(args, "%llu %u", &node, &n) < 1)
+		_exit(5);
 	for (unsigned i = 0; i < n && err == 0; i++)
 		err = session_refresh(h->session, node + i);
 	say(h, "refresh %d", err);
-}
-
-static void
-cmd_status(struct host *h)
-{
-	struct engine_status s;
-
-	engine_status(h->engine, &s);
-	say(h, "status %s %llu %llu", s.role, (unsigned long long)s.term,
-	    (unsigned long long)s.commit);
-}
-
-static void
-cmd_metric(struct host *h, const char *name)
-{
-	static const char *const names[] = {
-#define METRIC(id, kind, text) #id,
-#include "base/metric.def"
-#undef METRIC
-	};
-
-	for (unsigned i = 0; i < N_METRICS; i++) {
-		if (strcmp(names[i], name) == 0)
-			say(h, "metric %lld", (long long)metric_get(i));
-	}
-}
-
-static void
-engine_stopped(void *arg)
-{
-	struct host *h = arg;
-
-	engine_free(h->engine);
-	say(h, "stopped");
-	uv_close((uv_handle_t *)&h->control, NULL);
 }
 
 static void
@@ -365,130 +326,102 @@ session_stopped(void *arg)
 	struct host *h = arg;
 
 	session_close(h->session);
-	engine_stop(h->engine, engine_stopped, h);
+	engine_stop(h->child.engine, child_stopped, &h->child);
 }
 
 static void
-handle(struct host *h, char *line)
+run_set(struct child *c, char *args, const char *name, const char *value)
 {
-	char *args = strchr(line, ' ');
-	unsigned long long a = 0;
-	unsigned b = 1;
+	unsigned long long node;
+	unsigned ms;
 
-	if (args != NULL) {
-		*args++ = '\0';
-		(void)sscanf(args, "%llu %u", &a, &b);
-	}
-	if (strcmp(line, "state") == 0)
-		cmd_state(h);
-	else if (strcmp(line, "events") == 0)
-		cmd_events(h);
-	else if (strcmp(line, "sessions") == 0)
-		cmd_sessions(h);
-	else if (strcmp(line, "status") == 0)
-		cmd_status(h);
-	else if (strcmp(line, "create") == 0)
-		cmd_create(h, args);
-	else if (strcmp(line, "fill") == 0)
-		cmd_fill(h, (unsigned)a);
-	else if (strcmp(line, "life") == 0)
-		cmd_set(h, a, "gov.lifetime", "ttl=", b);
-	else if (strcmp(line, "delay") == 0)
-		cmd_set(h, a, "gov.lock_delay", "", b);
-	else if (strcmp(line, "lock") == 0)
-		cmd_lock(h, a);
-	else if (strcmp(line, "granted") == 0)
-		say(h, "granted %llu", (unsigned long long)h->granted.at_ns);
-	else if (strcmp(line, "write") == 0)
-		cmd_write(h, a);
-	else if (strcmp(line, "refresh") == 0)
-		cmd_refresh(h, a, b);
-	else if (strcmp(line, "refreshed") == 0)
-		say(h, "refreshed %llu", (unsigned long long)
-		    engine_refreshed_ns(h->engine, a));
-	else if (strcmp(line, "exists") == 0)
-		cmd_exists(h, a);
-	else if (strcmp(line, "removed") == 0)
-		cmd_removed(h, a);
-	else if (strcmp(line, "metric") == 0)
-		cmd_metric(h, args);
-	else if (strcmp(line, "mute") == 0) {
-		session_close(h->session);
-		h->session = NULL;
-		say(h, "mute");
-	} else if (strcmp(line, "fault") == 0) {
-		char *value = strchr(args, ' ');
-		enum fault fault;
-
-		*value++ = '\0';
-		if (fault_parse(args, &fault) == 0)
-			fault_set(fault, atoll(value));
-		say(h, "fault");
-	} else if (strcmp(line, "stop") == 0) {
-		if (h->session != NULL)
-			session_stop(h->session, session_stopped, h);
-		else
-			engine_stop(h->engine, engine_stopped, h);
-	}
+	if (sscanf(args, "%llu %u", &node, &ms) != 2)
+		_exit(5);
+	set((struct host *)c, node, name, value, ms);
 }
 
 static void
-on_alloc(uv_handle_t *handle, size_t want, uv_buf_t *buf)
+run_life(struct child *c, char *args)
 {
-	struct host *h = handle->data;
-
-	*buf = uv_buf_init(h->in + h->in_len,
-	    (unsigned)(sizeof(h->in) - h->in_len));
+	run_set(c, args, "gov.lifetime", "ttl=");
 }
 
 static void
-on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
+run_delay(struct child *c, char *args)
 {
-	struct host *h = s->data;
-	char *end;
-
-	if (n < 0)
-		_exit(0); /* the parent is gone */
-	h->in_len += (size_t)n;
-	while ((end = memchr(h->in, '\n', h->in_len)) != NULL) {
-		char line[256];
-		size_t len = (size_t)(end - h->in);
-
-		memcpy(line, h->in, len);
-		line[len] = '\0';
-		h->in_len -= len + 1;
-		memmove(h->in, end + 1, h->in_len);
-		handle(h, line);
-	}
+	run_set(c, args, "gov.lock_delay", "");
 }
+
+static void
+run_granted(struct child *c, char *args)
+{
+	child_say(c, "granted %llu",
+	    (unsigned long long)((struct host *)c)->granted.at_ns);
+}
+
+static void
+run_refreshed(struct child *c, char *node)
+{
+	child_say(c, "refreshed %llu", (unsigned long long)
+	    engine_refreshed_ns(c->engine, strtoull(node, NULL, 10)));
+}
+
+static void
+run_mute(struct child *c, char *args)
+{
+	struct host *h = (struct host *)c;
+
+	session_close(h->session);
+	h->session = NULL;
+	say(h, "mute");
+}
+
+static void
+run_stop(struct child *c, char *args)
+{
+	struct host *h = (struct host *)c;
+
+	if (h->session != NULL)
+		session_stop(h->session, session_stopped, h);
+	else
+		engine_stop(c->engine, child_stopped, c);
+}
+
+static const struct child_command commands[] = {
+    {"create", run_create},
+    {"delay", run_delay},
+    {"events", run_events},
+    {"exists", run_exists},
+    {"fill", run_fill},
+    {"granted", run_granted},
+    {"life", run_life},
+    {"lock", run_lock},
+    {"mute", run_mute},
+    {"refresh", run_refresh},
+    {"refreshed", run_refreshed},
+    {"removed", run_removed},
+    {"sessions", run_sessions},
+    {"state", run_state},
+    {"stop", run_stop},
+    {"write", run_write},
+    {NULL, NULL},
+};
 
 void
 lease_host_main(const struct group_conf *conf, int fd)
 {
 	struct host *h = calloc(1, sizeof(*h));
-	struct group_conf mine = *conf;
-	struct session_conf sc = {.loop = &h->loop, .ttl_ms = lease_ttl_ms};
+	struct session_conf sc = {.loop = &h->child.loop,
+	    .ttl_ms = lease_ttl_ms};
 
-	uv_loop_init(&h->loop);
-	mine.loop = &h->loop;
-	uv_pipe_init(&h->loop, &h->control, 0);
-	uv_pipe_open(&h->control, fd);
-	uv_stream_set_blocking((uv_stream_t *)&h->control, 1);
-	h->control.data = h;
-	if (engine_group_open(&mine, &h->engine) != 0)
-		_exit(6);
-	h->subscriber.applied = on_applied;
-	engine_subscribe(h->engine, &h->subscriber);
-	uv_read_start((uv_stream_t *)&h->control, on_alloc, on_read);
-	say(h, "open");
-	sc.engine = h->engine;
+	h->child.subscriber.applied = on_applied;
+	child_open(&h->child, conf, fd, commands);
+	sc.engine = h->child.engine;
 	if (session_open(&sc, &h->session) != 0)
 		_exit(7);
 	session_on_lost(h->session, on_lost, h);
 	session_on_ready(h->session, on_ready, h);
-	uv_run(&h->loop, UV_RUN_DEFAULT);
-	if (uv_loop_close(&h->loop) != 0)
-		_exit(8);
+	child_run(&h->child);
 	free(h);
 	exit(0);
 }

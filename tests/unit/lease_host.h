@@ -27,7 +27,7 @@ extern uint32_t lease_ttl_ms; /* of hosts that start from now on */
  * write NODE		"write ERR"
  * removed NODE		"removed AT": of the last 256; 0: not removed
  * mute			the session is renewed no more: "mute"
- * status, metric NAME, fault NAME VALUE, stop: as group_host.h
+ * stop, and what host_child.h knows
  */
 void lease_host_main(const struct group_conf *, int fd);
 
