@@ -352,10 +352,11 @@ forward_tick(struct group *g)
 
 	/* Even a leader in good health may not get it done: nothing hangs. */
 	while ((p = TAILQ_FIRST(&f->sent)) != NULL &&
-	    now - p->submitted_ns > bound)
+	    now > p->submitted_ns + bound)
 		fail_one(g, p);
+	/* Who fails may try again at once: that one was submitted after now. */
 	while ((p = TAILQ_FIRST(&f->waiting)) != NULL &&
-	    now - p->submitted_ns > bound)
+	    now > p->submitted_ns + bound)
 		fail_one(g, p);
 	/* A leader knows that its own proposals are still in the log. */
 	p = TAILQ_FIRST(&f->sent);
