@@ -56,6 +56,85 @@ test_modes(void)
 	is_int(stat_of("l").st_uid, BOB, "lchown: the link's owner");
 }
 
+enum changes { WRITES, TRUNCATES, EXTENDS, OPENS_TRUNC, SYNCS, APPENDS };
+
+/* Changes a file's content in one of the ways there are. */
+static int
+change(const char *path, enum changes how)
+{
+	int flags = how == OPENS_TRUNC ? O_TRUNC : how == APPENDS ? O_APPEND : 0;
+	int fd, err;
+
+	if (how == TRUNCATES)
+		return truncate(path, 1);
+	fd = open(path, O_WRONLY | flags);
+	if (fd < 0)
+		return -1;
+	if (how == EXTENDS)
+		err = ftruncate(fd, 100);
+	else
+		err = how == OPENS_TRUNC || write(fd, "new", 3) == 3 ? 0 : -1;
+	if (how == SYNCS && fsync(fd) != 0)
+		err = -1;
+	return close(fd) != 0 ? -1 : err;
+}
+
+/* Asks for nothing else: that could refresh what a kernel remembers of it. */
+static mode_t
+mode_of(const char *path)
+{
+	struct statx x = {0};
+
+	if (statx(AT_FDCWD, path, 0, STATX_MODE, &x) != 0)
+		diag("statx %s: %s", path, strerror(errno));
+	return x.stx_mode & 07777;
+}
+
+/* What a mode that grants somebody's rights becomes with a new content. */
+static void
+test_privileges(void)
+{
+	static const char *const names[] = {"write", "truncate", "ftruncate",
+	    "O_TRUNC", "fsync", "append"};
+	static const struct {
+		mode_t before, others, members;
+	} modes[] = {
+	    {06777, 0777, 0777},
+	    {04777, 0777, 0777},
+	    {02777, 0777, 0777},
+	    {02767, 0767, 02767}, /* no program: it once meant a lock */
+	};
+
+	for (unsigned m = 0; m < sizeof modes / sizeof modes[0]; m++) {
+		for (enum changes how = WRITES; how <= APPENDS; how++) {
+			mode_t was = modes[m].before;
+
+			put("priv", "old content");
+			chown("priv", 0, STAFF);
+			chmod("priv", was);
+			is_int(mode_of("priv"), was,
+			    "mode %o is shown", was);
+			works(change("priv", how), "%s by root", names[how]);
+			is_int(mode_of("priv"), was,
+			    "%s by root keeps mode %o", names[how], was);
+			put("priv", "old content");
+			is_int(as(CAROL, STAFF, change("priv", how)), 0,
+			    "%s by a member of the group", names[how]);
+			is_int(mode_of("priv"),
+			    modes[m].members, "S2: it leaves %o of mode %o",
+			    modes[m].members, was);
+			chmod("priv", was);
+			put("priv", "old content");
+			is_int(as(CAROL, CAROL, change("priv", how)), 0,
+			    "%s by others", names[how]);
+			is_int(mode_of("priv"),
+			    modes[m].others, "S2: it leaves %o of mode %o",
+			    modes[m].others, was);
+			unlink("priv");
+		}
+	}
+}
+
 static void
 test_permission(void)
 {
@@ -361,6 +440,7 @@ main(int argc, char **argv)
 {
 	enter(argc, argv);
 	test_modes();
+	test_privileges();
 	test_permission();
 	test_groups();
 	test_sticky();
