@@ -190,6 +190,8 @@ tests_mount_events_t_LDADD = $(COMMON_LIBS) $(FUSE_LIBS)
 check_SCRIPTS += tests/mount/posix.t tests/mount/hosts.t tests/mount/outcome.t \
 	tests/mount/unknown.t tests/mount/lagging.t tests/mount/random.t
 check_SCRIPTS += tests/mount/fresh.t tests/mount/hostevents.t
+check_SCRIPTS += tests/mount/fresh.t tests/mount/requests.t \
+	tests/mount/attributes.t
 
 check_PROGRAMS += tests/unit/lockmodel.t
 tests_unit_lockmodel_t_SOURCES = tests/unit/lockmodel.c tests/random.h

@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,6 +32,7 @@ static void take_draft(struct mount *, struct pending *, struct handle *);
 static bool born(struct mount *, struct knode *,
     const struct engine_applied *);
 static void finish(struct pending *, const struct outcome *);
+static bool kernel_knows(const struct pending *, const struct outcome *);
 static void committed(struct mount *, struct pending *,
     const struct outcome *);
 static void failed(struct mount *, struct pending *, int err);
@@ -558,9 +560,34 @@ finish(struct pending *p, const struct outcome *outcome)
 		committed(m, p, outcome);
 	else
 		failed(m, p, err);
+	if (!kernel_knows(p, outcome))
+		mount_invalidate(m, h->ino);
 	pending_free(p);
-	mount_invalidate(m, h->ino);
 	answer(m, h, err);
+}
+
+/*
+ * Size, blocks and times the kernel distrusts since the WRITE itself (or the
+ * truncation), and whatever we said of them from then until now has expired at
+ * once, because the draft was dirty.  Mode and owner it may go on believing:
+ * forgetting them would cost each next open(2) a GETATTR.  Not so after an
+ * asynchronous WRITE, which the kernel notes before we hear of it.
+ */
+static bool
+kernel_knows(const struct pending *p, const struct outcome *outcome)
+{
+	const struct change *c;
+
+	if (outcome->err != 0 || p->ereq.command.kind == COMMAND_birth ||
+	    p->ereq.command.node != p->ino ||
+	    (p->handle->flags & O_DIRECT) != 0)
+		return false;
+	for (unsigned i = 0; i < outcome->n_changes; i++) {
+		c = &outcome->changes[i];
+		if (c->node == p->ino && c->old.mode != c->attr.mode)
+			return false; /* set-user-ID is dropped */
+	}
+	return true;
 }
 
 static void

@@ -308,7 +308,12 @@ reply_created(struct mount *m, fuse_req_t req, struct handle *h,
 	if (h->writes && (h->flags & O_TRUNC) != 0)
 		draft_truncate(m, h, 0);
 	reply_entry_of(m, &attr, &e);
-	if (!h->node->unborn)
+	/* Out of others' reach until the kernel has taken this in, a file not
+	 * born yet stays empty until it sees a WRITE or is told of the birth. */
+	if (h->node->unborn && h->creator &&
+	    h->node->wait_rev <= replay_cursor(m->replay))
+		e.attr_timeout = FOR_EVER;
+	else
 		e.attr_timeout = 0; /* as reply_made() */
 	fi->fh = handle_fh(h);
 	fi->direct_io = 1;
