@@ -4,8 +4,9 @@
  * close(2) commits, but not every FLUSH is the last close: shells dup2 and
  * close, children inherit and exit.  The rule (CONTRACT F2): a draft commits
  * when neither the flushing process nor the opener has another descriptor of
- * this handle; a writer killed by a signal commits nothing; fsync always
- * commits; RELEASE is the safety net.
+ * this handle (looked for where there may be one: plainly_last); a writer
+ * killed by a signal commits nothing; fsync always commits; RELEASE is the
+ * safety net.
  *
  * A file not born yet (created for writing without O_EXCL) is born by its first
  * commit: name, attributes and content in one revision.
@@ -100,6 +101,23 @@ still_open(struct mount *m, struct handle *h, pid_t process, bool *ret_none)
 }
 
 /*
+ * Most files are opened, written and closed by one process that has no copy of
+ * the descriptor: then it has one less now than when it opened the file.  What
+ * that can't tell from a copy, one put in the place of another descriptor by
+ * dup2(2), shells make before anything is written, and close the spare one.
+ */
+static bool
+plainly_last(const struct handle *h, pid_t process)
+{
+	unsigned n;
+
+	if (process != h->opener || !h->written || h->n_flushes > 1)
+		return false;
+	n = caller_n_descriptors(process);
+	return n != 0 && n + 1 == h->n_descriptors;
+}
+
+/*
  * A process that exits has given up its table of descriptors before it flushes
  * them: only who has none left can be dying.
  */
@@ -112,6 +130,8 @@ flush_verdict(struct mount *m, struct handle *h, pid_t tid)
 	if (tid <= 0)
 		return FLUSH_COMMIT; /* of another pid namespace */
 	process = caller_process(tid);
+	if (plainly_last(h, process))
+		return FLUSH_COMMIT;
 	open = still_open(m, h, process, &none);
 	if (none && caller_dying(tid)) {
 		if (process == h->opener || !caller_alive(h->opener))
@@ -133,6 +153,7 @@ flush_verdict(struct mount *m, struct handle *h, pid_t tid)
 void
 commit_flush(struct mount *m, fuse_req_t req, struct handle *h)
 {
+	h->n_flushes++;
 	if (h->failed != 0) {
 		reply_errno(req, h->failed);
 		return;

@@ -53,12 +53,15 @@ struct handle {
 	int flags;	      /* open(2)'s */
 	bool is_dir, reads, writes, append, creator;
 	pid_t opener;	      /* process id */
+	unsigned n_descriptors; /* the opener's then, with this; 0: unknown */
 	struct credentials cred;
 	struct version *pin;  /* what is read; NULL: nothing pinned yet */
 	/* The draft. */
 	struct buf draft;     /* whole content, or what append adds */
 	bool dirty;	      /* it holds something to commit */
 	bool whole;	      /* it is the whole content */
+	bool written;	      /* a WRITE has come */
+	unsigned n_flushes;   /* those of copies too */
 	bool derived;	      /* it began as a copy of the pinned version */
 	bool refused;	      /* its last commit failed: RELEASE drops it */
 	bool keep_times;      /* utimens came after the last write */
@@ -241,6 +244,7 @@ struct descriptors {
 	bool none; /* it has none at all, of any file */
 };
 void caller_descriptors(pid_t, const struct wanted *, struct descriptors *ret);
+unsigned caller_n_descriptors(pid_t); /* of any file; 0: can't tell */
 /* Are two processes' descriptors one open file? */
 bool caller_shares(pid_t, int fd, pid_t other, int other_fd);
 

@@ -276,6 +276,7 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
 		return;
 	}
 	touched(m, h);
+	h->written = true;
 	h->flags |= fi->flags & O_DIRECT; /* fcntl(2) may have set it */
 	if ((fi->flags & O_DSYNC) != 0 && size > 0)
 		commit_sync(m, req, h, size);

@@ -300,6 +300,38 @@ import os
 a = os.open("f", os.O_WRONLY | os.O_TRUNC)
 os.dup2(a, 9); os.close(a); os.write(9, b"dup"); os.close(9)'
 	holds f dup "F2: python: the content"
+	makes 1 "F2: python: dup, written and closed one by one" python3 -c '
+import os
+a = os.open("f", os.O_WRONLY | os.O_TRUNC)
+b = os.dup(a); os.write(a, b"du"); os.close(a); os.write(b, b"al"); os.close(b)'
+	holds f dual "F2: python: the content"
+	makes 1 "F2: python: a copy given to a child, another file opened" \
+	    python3 -c '
+import os
+a = os.open("f", os.O_WRONLY | os.O_TRUNC); os.write(a, b"1")
+if os.fork() == 0:
+    os.open("/dev/null", os.O_RDONLY)
+    os.write(a, b"2"); os.close(a); os._exit(0)
+os.wait(); os.write(a, b"3"); os.close(a)'
+	holds f 123 "F2: python: the content"
+	makes 1 "F2: python: a thread opens and closes others meanwhile" \
+	    python3 -c '
+import os, threading
+os.dup2(0, 9)
+f = os.open("f", os.O_WRONLY | os.O_TRUNC)
+def other():
+    os.close(9); os.dup2(f, 8)
+os.write(f, b"ab")
+t = threading.Thread(target=other); t.start(); t.join()
+os.open("/dev/null", os.O_RDONLY)
+os.close(f); os.write(8, b"cd"); os.close(8)'
+	holds f abcd "F2: python: the content"
+	makes 0 "F2: python: killed, with no other descriptor" python3 -c '
+import os, signal
+os.closerange(0, 100)
+f = os.open("f", os.O_WRONLY | os.O_TRUNC); os.write(f, b"half")
+os.kill(os.getpid(), signal.SIGKILL)' 2>/dev/null
+	holds f abcd "F2: python: the content"
 	makes 1 "F2: python: a child inherits and exits" python3 -c '
 import os, subprocess
 with open("f", "w") as f:
