@@ -367,13 +367,15 @@ turn_once(struct group *g)
 		io_complete_sends(g);
 	if (g->net != NULL)
 		net_flush(g->net);
-	if (g->started)
+	if (g->started && !io_alone(g))
 		wal_flush(g->wal); /* the peers' disks first, then ours */
 	fsm_flush(g);
 	lease_turn(g);
 	readindex_turn(g);
 	if (g->net != NULL)
 		net_flush(g->net);
+	if (g->started && io_alone(g))
+		wal_write_here(g->wal);
 	io_close_turn(g);
 	stop_turn(g);
 }

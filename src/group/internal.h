@@ -235,6 +235,7 @@ void io_fini(struct group *);
 int io_load(struct group *, const struct wal_recovery *, uint64_t upto);
 void io_settle(struct group *);	      /* term and vote are on disk */
 void io_close_turn(struct group *);
+bool io_alone(struct group *); /* one command is on its way to the log */
 bool io_full(struct group *); /* no room on disk: as if cut off */
 void io_tick(struct group *);
 

@@ -460,6 +460,23 @@ write_submit(struct group *g, struct io_write *w)
 	wal_append(g->wal, &w->req, w->entries, w->n);
 }
 
+/*
+ * Then nobody is served while the loop is not: it had better write itself than
+ * wake a thread that does, and be woken again.
+ */
+bool
+io_alone(struct group *g)
+{
+	struct io_write *w = STAILQ_FIRST(&g->io.writes);
+	struct entry_reader e;
+
+	if (g->io.n_writes != 1 || w->kind != WRITE_APPEND || w->n != 1 ||
+	    g->forward.n_pending > 1 || g->forward.n_theirs > 0)
+		return false;
+	return w->entries[0].type != RAFT_COMMAND ||
+	    (entry_open(w->entries[0].payload, &e) == 0 && e.header.n == 1);
+}
+
 static void
 write_done(struct wal_req *req, int status)
 {

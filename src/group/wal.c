@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -23,7 +22,6 @@
 #define RELEASE_MAX 64 /* segments at a time; the rest next time */
 
 static int open_dir(struct wal *, const char *);
-static int start(struct wal *);
 static void enqueue(struct wal *, struct wal_req *, enum wal_kind,
     uint64_t index);
 static void refill(struct wal *);
@@ -47,7 +45,7 @@ wal_open(uv_loop_t *loop, const struct wal_conf *conf, struct wal **ret,
 	if (w == NULL)
 		return -ENOMEM;
 	w->loop = loop;
-	w->dir_fd = w->vote_fd = w->tail.fd = w->event_fd = -1;
+	w->dir_fd = w->vote_fd = w->tail.fd = -1;
 	memcpy(w->cluster, conf->cluster, sizeof(w->cluster));
 	w->member = conf->member;
 	w->segment_bytes = conf->segment_bytes != 0 ? conf->segment_bytes :
@@ -64,13 +62,15 @@ wal_open(uv_loop_t *loop, const struct wal_conf *conf, struct wal **ret,
 		err = wal_block_reserve(w, WAL_BLOCK);
 	if (err == 0)
 		err = wal_recover(w, &info);
-	if (err == 0)
-		err = start(w);
 	*ret_info = info;
 	if (err != 0) {
 		wal_free(w);
 		return err;
 	}
+	wal_writer_open(w);
+	uv_timer_init(loop, &w->retry);
+	w->retry.data = w->work.data = w;
+	w->n_handles = 4;
 	refill(w);
 	*ret = w;
 	return 0;
@@ -87,19 +87,6 @@ open_dir(struct wal *w, const char *dir)
 		return -errno;
 	if (flock(w->dir_fd, LOCK_EX | LOCK_NB) != 0)
 		return errno == EWOULDBLOCK ? -EBUSY : -errno;
-	return 0;
-}
-
-static int
-start(struct wal *w)
-{
-	int err = wal_writer_open(w);
-
-	if (err != 0)
-		return err;
-	uv_timer_init(w->loop, &w->retry);
-	w->retry.data = w->work.data = w;
-	w->n_handles = 5;
 	return 0;
 }
 
@@ -166,12 +153,6 @@ enqueue(struct wal *w, struct wal_req *req, enum wal_kind kind, uint64_t index)
 	req->kind = kind;
 	req->index = index;
 	STAILQ_INSERT_TAIL(&w->queue, req, link);
-}
-
-void
-wal_flush(struct wal *w)
-{
-	wal_writer_pump(w);
 }
 
 /* The view after a request. */
@@ -297,7 +278,7 @@ finish(struct wal *w)
 {
 	if (w->doing != WAL_IDLE || !STAILQ_EMPTY(&w->queue) ||
 	    !STAILQ_EMPTY(&w->done) || w->working ||
-	    uv_is_closing((uv_handle_t *)&w->poll))
+	    uv_is_closing((uv_handle_t *)&w->prepare))
 		return;
 	wal_writer_close(w);
 	if (w->error == 0) {
@@ -305,7 +286,6 @@ finish(struct wal *w)
 		w->slot.commit = w->commit;
 		w->error = wal_slot_save(w);
 	}
-	uv_close((uv_handle_t *)&w->poll, handle_closed);
 	uv_close((uv_handle_t *)&w->prepare, handle_closed);
 	uv_close((uv_handle_t *)&w->note, handle_closed);
 	uv_close((uv_handle_t *)&w->delay, handle_closed);
@@ -329,10 +309,8 @@ handle_closed(uv_handle_t *h)
 static void
 wal_free(struct wal *w)
 {
-	int fds[] = {w->tail.fd, w->vote_fd, w->dir_fd, w->event_fd};
+	int fds[] = {w->tail.fd, w->vote_fd, w->dir_fd};
 
-	if (w->aio != 0)
-		syscall(SYS_io_destroy, w->aio);
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);

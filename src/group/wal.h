@@ -4,8 +4,8 @@
  * One directory holds what a member must never forget: its entries, and its
  * term and vote.  Loop thread only.  One write is in flight, which holds nobody
  * up, and everything queued meanwhile goes into the next one (group commit).
- * `done` runs on the loop, never inside a call below, in the order of the
- * requests, once they are durable.
+ * `done` runs on the loop, inside none of the calls below but wal_write_here(),
+ * in the order of the requests, once they are durable.
  *
  * An error other than -ENOSPC is final: the request and all later ones fail
  * with it, and the process should end (what is on disk is not known then).
@@ -94,6 +94,9 @@ void wal_truncate(struct wal *, struct wal_req *, uint64_t from);
 void wal_reset(struct wal *, struct wal_req *, uint64_t next_index);
 /* Begins what is queued now rather than at the end of the loop turn. */
 void wal_flush(struct wal *);
+/* For a loop with nothing better to do: writes, and says done() for, what is
+ * queued, before it returns.  As wal_flush() where the disk is not quick. */
+void wal_write_here(struct wal *);
 /* Entries <= upto are in a durable checkpoint: whole segments of them are
  * recycled, sooner or later.  After a restart some may still be held. */
 void wal_release(struct wal *, uint64_t upto);

@@ -8,8 +8,6 @@
 #ifndef GROUP_WAL_INTERNAL_H
 #define GROUP_WAL_INTERNAL_H
 
-#include <linux/aio_abi.h>
-
 #include "group/wal.h"
 #include "group/wal_format.h"
 
@@ -50,8 +48,8 @@ struct wal_tail {
 /* One at a time; nothing else touches the tail meanwhile. */
 enum wal_doing {
 	WAL_IDLE,
-	WAL_WRITING, /* the block is on its way to the disk */
-	WAL_ROLLING, /* the pool begins the next segment */
+	WAL_WRITING, /* the block goes to the disk */
+	WAL_ROLLING, /* the next segment is begun */
 };
 
 STAILQ_HEAD(wal_list, wal_req);
@@ -99,20 +97,15 @@ struct wal {
 	uint64_t durable;   /* position: all before it is */
 	bool unvouched;	    /* the last write was not only a note */
 	int error;	    /* final */
-	aio_context_t aio;  /* 0: none to be had, writes hold the loop up */
-	struct iocb iocb;   /* the write under way */
-	bool submitted;	    /* the kernel has it */
-	int status;	    /* else: what came of it */
+	uv_work_t io;	    /* what it is doing */
+	int status;	    /* and what came of it */
 	uint64_t begin_ns;  /* of the write: clock_now_ns() */
-	int event_fd;	    /* readable: the write has ended, or so */
-	uv_poll_t poll;	    /* of event_fd */
+	bool quick;	    /* the last one was */
 	uv_prepare_t prepare; /* begins what a loop turn has queued */
 	uv_timer_t note;    /* nothing was written for a while */
 	uv_timer_t delay;   /* fault point wal_sync_delay_ms */
-	uv_work_t roll;
 	int roll_spare;	    /* which is the next segment; -1: a new file */
 	size_t roll_bytes;  /* its size */
-	int roll_status;
 
 	bool stopping;
 	unsigned n_handles; /* not yet closed */
@@ -146,11 +139,9 @@ int wal_slot_create(struct wal *);
 int wal_slot_load(struct wal *, struct wal_recovery *, bool *ret_found);
 
 /* wal_writer.c */
-int wal_writer_open(struct wal *);
+void wal_writer_open(struct wal *);
 /* Everything is answered and nothing under way: writes a closing note. */
 void wal_writer_close(struct wal *);
-/* Goes on with the queue, unless something is under way. */
-void wal_writer_pump(struct wal *);
 void wal_writer_note_later(struct wal *);
 /* One record, durable on return; only before there are requests. */
 int wal_write_record(struct wal *, struct wal_record *);

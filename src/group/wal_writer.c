@@ -6,11 +6,15 @@
  * split over two segments: either all of it finds room or nothing of it is
  * written.
  *
- * The kernel writes (io_submit(2)) and tells an eventfd: nobody waits for the
- * disk, and no thread has to be woken before and after.  Three at a time on one
- * disk, a write by a thread cost its process 4.4 changes of context and 100 us
- * of processor, this costs 1.0 and 65, in the same time or less.  The next
- * segment is begun in the pool.
+ * The pool writes, and begins the next segment, so that nobody waits for the
+ * disk; one thing at a time, and nothing else touches the tail meanwhile.  That
+ * wakes a thread, and then the loop.  A loop with nothing better to do writes
+ * itself while the disk is quick (wal_write_here): with one client, and three
+ * hosts on one machine, 25 changes of context a put instead of 34, and 15 % less
+ * time.
+ *
+ * io_submit(2) wakes nobody before, but the kernel syncs in a worker that is
+ * bound to the disk's processor: 64 clients had 15 % less puts.
  */
 #include "config.h"
 
@@ -20,8 +24,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -36,25 +38,25 @@
 /* Kept from entries in each segment: notes take half of it and never need a
  * new segment, drops and openings the rest before they need one. */
 #define NOTE_ROOM ((size_t)WAL_BLOCK)
+/* A disk whose last write took longer is not waited for by the loop. */
+#define QUICK_NS NS_PER_MS
 
 static void on_prepare(uv_prepare_t *);
-static void on_event(uv_poll_t *, int status, int events);
 static void on_delay(uv_timer_t *);
 static void on_note(uv_timer_t *);
-static void tell(struct wal *);
+static bool batch_gather(struct wal *);
 static bool place_request(struct wal *, const struct wal_req *);
 static size_t request_size(const struct wal_req *);
 static size_t place_at(const struct wal *);
 static void place(struct wal *, struct wal_record *);
 static bool place_note(struct wal *);
-static size_t block_len(struct wal *);
+static void write_prepare(struct wal *);
 static void write_begin(struct wal *);
-static bool write_submit(struct wal *, size_t len);
-static bool write_reap(struct wal *);
-static void write_check(struct wal *);
+static void write_work(uv_work_t *);
+static void write_done(uv_work_t *, int);
 static void write_ended(struct wal *);
-static void block_written(struct wal *);
 static int block_write(struct wal *);
+static void block_written(struct wal *);
 static void answer(struct wal *);
 static void go_on(struct wal *);
 static void fail_queue(struct wal *, int err);
@@ -65,27 +67,16 @@ static void rolled(struct wal *);
 static void roll_work(uv_work_t *);
 static void roll_done(uv_work_t *, int);
 
-int
+void
 wal_writer_open(struct wal *w)
 {
-	int err;
-
 	w->written_commit = w->commit;
 	w->unvouched = false;
-	w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (w->event_fd < 0)
-		return -errno;
-	err = uv_poll_init(w->loop, &w->poll, w->event_fd);
-	if (err != 0)
-		return err; /* libuv's codes are negative errnos */
 	uv_prepare_init(w->loop, &w->prepare);
 	uv_timer_init(w->loop, &w->note);
 	uv_timer_init(w->loop, &w->delay);
-	w->poll.data = w->prepare.data = w->note.data = w->delay.data = w;
-	w->roll.data = w;
-	uv_poll_start(&w->poll, UV_READABLE, on_event);
+	w->prepare.data = w->note.data = w->delay.data = w->io.data = w;
 	uv_prepare_start(&w->prepare, on_prepare);
-	return 0;
 }
 
 void
@@ -96,65 +87,57 @@ wal_writer_close(struct wal *w)
 		w->error = block_write(w);
 }
 
+/* What was queued to a log that has failed is answered here as well. */
 static void
 on_prepare(uv_prepare_t *prepare)
 {
-	wal_writer_pump(prepare->data);
-}
+	struct wal *w = prepare->data;
 
-/* The write has ended, or tell(). */
-static void
-on_event(uv_poll_t *poll, int status, int events)
-{
-	struct wal *w = poll->data;
-	uint64_t n;
-
-	if (read(w->event_fd, &n, sizeof(n)) < 0)
-		return;
-	wal_writer_pump(w); /* the disk first */
-	go_on(w);
-}
-
-static void
-on_delay(uv_timer_t *timer)
-{
-	struct wal *w = timer->data;
-
-	write_ended(w);
-	wal_writer_pump(w);
-	go_on(w);
-}
-
-/* on_event() shall look, but not from inside a caller of ours. */
-static void
-tell(struct wal *w)
-{
-	const uint64_t one = 1;
-	ssize_t n = write(w->event_fd, &one, sizeof(one));
-
-	assert(n == sizeof(one));
+	wal_flush(w);
+	if (w->error != 0 && !STAILQ_EMPTY(&w->queue))
+		go_on(w);
 }
 
 void
-wal_writer_pump(struct wal *w)
+wal_flush(struct wal *w)
+{
+	if (batch_gather(w))
+		write_begin(w);
+}
+
+void
+wal_write_here(struct wal *w)
+{
+	if (!w->quick || fault_get(FAULT_wal_sync_delay_ms) != 0) {
+		wal_flush(w);
+		return;
+	}
+	if (!batch_gather(w))
+		return;
+	write_prepare(w);
+	write_work(&w->io);
+	write_ended(w);
+	go_on(w);
+}
+
+/* ---- laying out ---- */
+
+/* All that is queued, as far as one write takes it.  False: there is nothing to
+ * be written now. */
+static bool
+batch_gather(struct wal *w)
 {
 	struct wal_req *req;
 
-	write_check(w);
-	if (w->doing != WAL_IDLE || STAILQ_EMPTY(&w->queue))
-		return;
+	if (w->doing != WAL_IDLE)
+		return false;
 	while (w->error == 0 && (req = STAILQ_FIRST(&w->queue)) != NULL &&
 	    place_request(w, req)) {
 		STAILQ_REMOVE_HEAD(&w->queue, link);
 		STAILQ_INSERT_TAIL(&w->batch, req, link);
 	}
-	if (!STAILQ_EMPTY(&w->batch))
-		write_begin(w);
-	else if (w->error != 0)
-		tell(w);
+	return !STAILQ_EMPTY(&w->batch);
 }
-
-/* ---- laying out ---- */
 
 /* False: the batch must be written first, or the next segment be there, which
  * has been seen to. */
@@ -221,6 +204,16 @@ static size_t
 place_at(const struct wal *w)
 {
 	return block_base(w) + w->fill;
+}
+
+/* What goes to the disk: whole blocks. */
+static size_t
+block_len(struct wal *w)
+{
+	size_t len = (w->fill + WAL_BLOCK - 1) / WAL_BLOCK * WAL_BLOCK;
+
+	memset(w->block + w->fill, 0, len - w->fill);
+	return len;
 }
 
 int
@@ -301,93 +294,65 @@ on_note(uv_timer_t *timer)
 
 /* ---- writing ---- */
 
-/* What goes to the disk: whole blocks. */
-static size_t
-block_len(struct wal *w)
+static void
+write_prepare(struct wal *w)
 {
-	size_t len = (w->fill + WAL_BLOCK - 1) / WAL_BLOCK * WAL_BLOCK;
-
-	memset(w->block + w->fill, 0, len - w->fill);
-	return len;
+	uv_timer_stop(&w->note);
+	w->doing = WAL_WRITING;
+	w->begin_ns = clock_now_ns();
 }
 
 static void
 write_begin(struct wal *w)
 {
-	size_t len = block_len(w);
+	int err;
 
-	uv_timer_stop(&w->note);
-	w->doing = WAL_WRITING;
-	w->begin_ns = clock_now_ns();
-	w->submitted = false;
-	if (fault_take(FAULT_wal_write_eio))
-		w->status = -EIO;
-	else if (write_submit(w, len))
-		w->submitted = true;
-	else /* none of these to be had: the loop waits */
-		w->status = wal_file_write(w->tail.fd, w->block, len,
-		    block_base(w));
-	if (!w->submitted)
-		tell(w);
+	write_prepare(w);
+	err = uv_queue_work(w->loop, &w->io, write_work, write_done);
+	assert(err == 0);
 }
 
-static bool
-write_submit(struct wal *w, size_t len)
-{
-	struct iocb *iocb = &w->iocb;
-
-	if (w->aio == 0 && syscall(SYS_io_setup, 1, &w->aio) != 0)
-		return false;
-	*iocb = (struct iocb){
-	    .aio_fildes = (uint32_t)w->tail.fd,
-	    .aio_lio_opcode = IOCB_CMD_PWRITE,
-	    .aio_buf = (uintptr_t)w->block,
-	    .aio_nbytes = len,
-	    .aio_offset = (int64_t)block_base(w),
-	    .aio_flags = IOCB_FLAG_RESFD,
-	    .aio_resfd = (uint32_t)w->event_fd,
-	};
-	return syscall(SYS_io_submit, w->aio, 1, &iocb) == 1;
-}
-
-/* False: it has not ended yet.  Else status says how. */
-static bool
-write_reap(struct wal *w)
-{
-	struct timespec now = {0};
-	struct io_event e;
-	size_t n;
-
-	if (!w->submitted)
-		return true;
-	if (syscall(SYS_io_getevents, w->aio, 0, 1, &e, &now) != 1)
-		return false;
-	w->submitted = false;
-	n = e.res < 0 ? 0 : (size_t)e.res;
-	w->status = e.res < 0 ? (int)e.res : wal_file_write(w->tail.fd,
-	    w->block + n, w->iocb.aio_nbytes - n, block_base(w) + n);
-	return true;
-}
-
-/* Answers wait for on_event(): only the disk goes on at once. */
 static void
-write_check(struct wal *w)
+write_work(uv_work_t *work)
 {
+	struct wal *w = work->data;
+
+	w->status = fault_take(FAULT_wal_write_eio) ? -EIO :
+	    wal_file_write(w->tail.fd, w->block, block_len(w), block_base(w));
+}
+
+static void
+write_done(uv_work_t *work, int status)
+{
+	struct wal *w = work->data;
 	int64_t delay_ms = fault_get(FAULT_wal_sync_delay_ms);
 
-	if (w->doing != WAL_WRITING ||
-	    uv_is_active((uv_handle_t *)&w->delay) || !write_reap(w))
-		return;
-	if (delay_ms > 0)
+	if (delay_ms > 0) {
 		uv_timer_start(&w->delay, on_delay, (uint64_t)delay_ms, 0);
-	else
-		write_ended(w);
+		return;
+	}
+	write_ended(w);
+	wal_flush(w); /* the disk first */
+	go_on(w);
+}
+
+static void
+on_delay(uv_timer_t *timer)
+{
+	struct wal *w = timer->data;
+
+	write_ended(w);
+	wal_flush(w);
+	go_on(w);
 }
 
 static void
 write_ended(struct wal *w)
 {
-	metric_time(METRIC_wal_write_time, clock_now_ns() - w->begin_ns);
+	uint64_t took_ns = clock_now_ns() - w->begin_ns;
+
+	metric_time(METRIC_wal_write_time, took_ns);
+	w->quick = took_ns < QUICK_NS;
 	w->doing = WAL_IDLE;
 	if (w->status == 0) {
 		block_written(w);
@@ -398,6 +363,17 @@ write_ended(struct wal *w)
 	w->error = w->status == -ENOSPC ? -EIO : w->status;
 	STAILQ_CONCAT(&w->batch, &w->queue);
 	STAILQ_CONCAT(&w->queue, &w->batch);
+}
+
+static int
+block_write(struct wal *w)
+{
+	int err = wal_file_write(w->tail.fd, w->block, block_len(w),
+	    block_base(w));
+
+	if (err == 0)
+		block_written(w);
+	return err;
 }
 
 /* Keeps the beginning of the last block. */
@@ -425,17 +401,6 @@ block_written(struct wal *w)
 			w->block_cap = KEEP_BYTES;
 		}
 	}
-}
-
-static int
-block_write(struct wal *w)
-{
-	size_t len = block_len(w);
-	int err = wal_file_write(w->tail.fd, w->block, len, block_base(w));
-
-	if (err == 0)
-		block_written(w);
-	return err;
 }
 
 /* ---- answering ---- */
@@ -494,7 +459,7 @@ roll_begin(struct wal *w, size_t need)
 		return;
 	}
 	w->doing = WAL_ROLLING;
-	err = uv_queue_work(w->loop, &w->roll, roll_work, roll_done);
+	err = uv_queue_work(w->loop, &w->io, roll_work, roll_done);
 	assert(err == 0);
 }
 
@@ -549,7 +514,7 @@ roll_work(uv_work_t *work)
 {
 	struct wal *w = work->data;
 
-	w->roll_status = roll(w);
+	w->status = roll(w);
 }
 
 static void
@@ -567,12 +532,12 @@ static void
 roll_done(uv_work_t *work, int status)
 {
 	struct wal *w = work->data;
-	int err = w->roll_status;
+	int err = w->status;
 
 	w->doing = WAL_IDLE;
 	if (err == 0) {
 		rolled(w);
-		wal_writer_pump(w);
+		wal_flush(w);
 	} else {
 		/* Without a drop or a reset the log can't go on. */
 		if (err == -ENOSPC &&

@@ -7,13 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -777,19 +772,74 @@ test_flush(void)
 	must_open();
 	e.type = 1;
 	e.payload = payload_of(1, 1, space);
+	writes = metric_get(METRIC_wal_writes);
 	wal_append(wal, request(&a), &e, 1);
 	wal_flush(wal);
 	usleep(50000); /* it may well be durable by now */
 	wal_flush(wal);
 	ok(!a.done, "nothing is answered from inside a call");
-	writes = metric_get(METRIC_wal_writes);
 	ok(until(a.done) && a.status == 0, "but from the loop");
-	is_int(metric_get(METRIC_wal_writes) - writes, 0,
+	is_int(metric_get(METRIC_wal_writes) - writes, 1,
 	    "and flushing again wrote nothing");
 	model.terms[++model.last] = 1;
 	stop();
 	must_open();
 	ok(holds(1, 1), "the entry is there");
+	stop();
+}
+
+static void
+append_here(struct answer *a, struct wal_entry *e, uint8_t *space)
+{
+	*e = (struct wal_entry){.term = 1, .type = 1,
+	    .payload = payload_of(model.last + 1, 1, space)};
+	wal_append(wal, request(a), e, 1);
+	model.terms[++model.last] = 1;
+	wal_write_here(wal);
+}
+
+/* The loop writes itself, but waits for no slow disk. */
+static void
+test_write_here(void)
+{
+	struct wal_entry e, e2;
+	uint8_t space[300], space2[300];
+	struct answer a, a2;
+	int n = 0;
+
+	fresh_dir("here");
+	must_open();
+	append(1, 1);
+	do { /* until the disk is quick for once */
+		append_here(&a, &e, space);
+		if (!a.done)
+			until(a.done);
+		else
+			n++;
+	} while (n == 0 && model.last < 1000);
+	ok(n == 1 && a.status == 0, "a quick disk is written at once");
+	fault_set(FAULT_wal_sync_delay_ms, 20);
+	append_here(&a, &e, space);
+	ok(!a.done, "a slow one is not waited for");
+	append_here(&a2, &e2, space2);
+	ok(!a2.done && until(a2.done) && a.done && a.order < a2.order,
+	    "nor overtaken");
+	fault_set(FAULT_wal_sync_delay_ms, 0);
+	append_here(&a, &e, space);
+	ok(!a.done && until(a.done), "nor one that was slow just now");
+	while (append(1, 1) == 0 && model.last < 2000)
+		; /* over several segments */
+	do {
+		append_here(&a, &e, space);
+		until(a.done);
+	} while (a.status == 0 && model.last < 3000);
+	fault_set(FAULT_wal_write_eio, 1);
+	append_here(&a, &e, space);
+	ok(until(a.done) && a.status == -EIO, "an error is told");
+	model.last--;
+	stop();
+	must_open();
+	ok(holds(1, model.last), "O1: all is there");
 	stop();
 }
 
@@ -812,58 +862,6 @@ test_openings(void)
 	ok(all, "a log that is only opened and closed stays what it is");
 	snprintf(next, sizeof(next), "%s/wal-00000002", dir);
 	ok(access(next, F_OK) == 0, "though it goes on to new segments");
-}
-
-/* A kernel or a container that gives out no aio contexts. */
-static void
-forbid_aio(void)
-{
-	struct sock_filter code[] = {
-	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-		offsetof(struct seccomp_data, nr)),
-	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_setup, 0, 1),
-	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
-	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog prog = {.len = 4, .filter = code};
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) != 0)
-		_exit(2);
-}
-
-static void
-test_without_aio(void)
-{
-	int status;
-	pid_t pid;
-
-	fresh_dir("noaio");
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		forbid_aio();
-		uv_loop_init(&loop);
-		must_open();
-		for (int i = 0; i < 100; i++) {
-			if (append(1, 7) != 0)
-				_exit(1);
-		}
-		_exit(wal_last_index(wal) == 700 ? 0 : 1);
-	}
-	waitpid(pid, &status, 0);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 2) {
-		skip(2, "no seccomp here");
-		return;
-	}
-	is_int(status, 0, "without asynchronous I/O the log is written all "
-			  "the same");
-	for (uint64_t i = 1; i <= 700; i++)
-		model.terms[i] = 1;
-	model.last = 700;
-	must_open();
-	ok(holds(1, 700), "O1: all is there");
-	stop();
 }
 
 /* On a full disk: a drop queued behind a refused append is refused with it,
@@ -1242,7 +1240,7 @@ main(void)
 	test_group_commit();
 	test_flush();
 	test_openings();
-	test_without_aio();
+	test_write_here();
 	test_no_space();
 	test_io_error();
 	test_kill();
