@@ -158,6 +158,9 @@ check_PROGRAMS += tests/unit/locks.t
 tests_unit_locks_t_SOURCES = tests/unit/locks.c
 tests_unit_locks_t_LDADD = $(COMMON_LIBS)
 
+check_PROGRAMS += tests/unit/nodes.t
+tests_unit_nodes_t_SOURCES = tests/unit/nodes.c
+tests_unit_nodes_t_LDADD = $(COMMON_LIBS)
 check_PROGRAMS += tests/unit/lives.t
 tests_unit_lives_t_SOURCES = tests/unit/lives.c
 tests_unit_lives_t_LDADD = $(COMMON_LIBS)

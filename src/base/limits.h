@@ -9,6 +9,12 @@
 #define LIMIT_PATH 4096
 /* Symlink targets: PATH_MAX less the NUL, as on ext4. */
 #define LIMIT_SYMLINK 4095
+/* What a host tells of itself in nodes/: files, and their bytes. */
+#define LIMIT_HOST_FACTS 8
+#define LIMIT_HOST_FACTS_BYTES 4096
+/* Of each session's inode numbers, the last: the machine's, for those files,
+ * their three companions, and two directories. */
+#define LIMIT_HOST_NODES (LIMIT_HOST_FACTS + 5)
 /* Configuration, not data: one commit must travel as one Raft entry. */
 #define LIMIT_FILE_DEFAULT (1u << 20)
 #define LIMIT_FILE_MAX (4u << 20)

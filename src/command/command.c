@@ -117,6 +117,8 @@ data_max(enum command_kind kind)
 		return LIMIT_SYMLINK;
 	case COMMAND_setxattr:
 		return XATTR_VALUE_ENCODED;
+	case COMMAND_session_open:
+		return LIMIT_HOST_FACTS_BYTES;
 	default:
 		return LIMIT_FILE_MAX;
 	}

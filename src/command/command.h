@@ -124,7 +124,8 @@ struct command {
 			    * the command that formats the tree; 0: default */
 	uint64_t atime_ns, mtime_ns; /* since the epoch */
 	uint64_t expect;   /* content version the writer has read */
-	struct slice data; /* content, link target, xattr value */
+	struct slice data; /* content, link target, xattr value; session_open:
+			    * facts, each {name, text} as buf_slice16() */
 	struct lock_spec lock; /* lock, unlock; name: the holder's comm */
 	uint64_t token; /* not 0: refuse with ESTALE unless it is the newest of
 			 * the guard's lock; without gov.guard, the file's */

@@ -84,7 +84,9 @@ struct outcome {
 			  * lock: the fencing token, 0: it waits in the queue */
 	struct attr attr; /* of ino afterwards; attr.ino 0: none */
 	bool fenced;	 /* ESTALE because of a guard or token, not of a name */
-	const char *reason; /* err != 0: one sentence, static; or NULL */
+	const char *reason; /* err != 0: one sentence, static; or NULL.  Of a
+			     * session_open: why nodes/ doesn't tell of the
+			     * host; ino stands in the way */
 	unsigned n_changes;
 	struct change *changes; /* owned; NULL when there are none */
 };

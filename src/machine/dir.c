@@ -94,7 +94,6 @@ int
 dir_mkdir(struct step *s)
 {
 	const struct command *c = s->c;
-	struct change *ch;
 	struct attr dir, a;
 	int err;
 
@@ -109,16 +108,23 @@ dir_mkdir(struct step *s)
 	if (tree_depth(s->txn, dir.ino) >= LIMIT_DEPTH)
 		return step_refuse(s, -ENAMETOOLONG,
 		    "the directory is too deep in the tree");
-	a = step_new_node(s, &dir, S_IFDIR | (c->mode & 01777));
-	a.nlink = 2;
-	tree_node_put(s->txn, &a);
-	ch = step_change(s, CHANGE_MKDIR);
-	ch->node = a.ino;
-	ch->attr = a;
-	dir_make_name(s, &dir, c->name, &a, ch);
+	a = step_new_node(s, &dir, S_IFDIR | (c->mode & 01777), c->ino);
+	dir_make(s, &dir, c->name, &a);
 	life_inherit(s, &dir, &a, true);
 	step_answer(s, &a);
 	return 0;
+}
+
+void
+dir_make(struct step *s, struct attr *dir, struct slice name, struct attr *a)
+{
+	struct change *ch = step_change(s, CHANGE_MKDIR);
+
+	a->nlink = 2;
+	tree_node_put(s->txn, a);
+	ch->node = a->ino;
+	ch->attr = *a;
+	dir_make_name(s, dir, name, a, ch);
 }
 
 int
@@ -136,7 +142,7 @@ dir_symlink(struct step *s)
 		err = step_bytes(s, 0, c->data.len);
 	if (err != 0)
 		return err;
-	a = step_new_node(s, &dir, S_IFLNK | 0777);
+	a = step_new_node(s, &dir, S_IFLNK | 0777, c->ino);
 	a.size = c->data.len;
 	tree_node_put(s->txn, &a);
 	tree_content_put(s->txn, a.ino, c->data);

@@ -55,7 +55,7 @@ file_create(struct step *s)
 		err = step_may_be_born(s, &dir);
 	if (err != 0)
 		return err;
-	a = step_new_node(s, &dir, S_IFREG | (c->mode & 07777));
+	a = step_new_node(s, &dir, S_IFREG | (c->mode & 07777), c->ino);
 	tree_node_put(s->txn, &a);
 	ch = step_change(s, CHANGE_CREATE);
 	ch->node = a.ino;
@@ -93,7 +93,6 @@ static int
 birth_new(struct step *s, struct attr *dir)
 {
 	const struct command *c = s->c;
-	struct change *ch;
 	struct attr a;
 	int err;
 
@@ -108,23 +107,31 @@ birth_new(struct step *s, struct attr *dir)
 		err = step_bytes(s, 0, c->data.len);
 	if (err != 0)
 		return err;
-	a = step_new_node(s, dir, S_IFREG | (c->mode & 07777));
+	a = step_new_node(s, dir, S_IFREG | (c->mode & 07777), c->ino);
 	if (c->flags & BIRTH_OWNER) {
 		a.uid = c->uid;
 		a.gid = c->gid;
 	}
-	a.size = c->data.len;
 	keep_times(c, &a);
-	tree_node_put(s->txn, &a);
-	tree_content_put(s->txn, a.ino, c->data);
-	s->meta.bytes += a.size;
-	ch = step_change(s, CHANGE_CREATE);
-	ch->node = a.ino;
-	ch->attr = a;
-	dir_make_name(s, dir, c->name, &a, ch);
+	file_make(s, dir, c->name, &a, c->data);
 	life_inherit(s, dir, &a, false);
 	step_answer(s, &a);
 	return 0;
+}
+
+void
+file_make(struct step *s, struct attr *dir, struct slice name, struct attr *a,
+    struct slice content)
+{
+	struct change *ch = step_change(s, CHANGE_CREATE);
+
+	a->size = content.len;
+	tree_node_put(s->txn, a);
+	tree_content_put(s->txn, a->ino, content);
+	s->meta.bytes += a->size;
+	ch->node = a->ino;
+	ch->attr = *a;
+	dir_make_name(s, dir, name, a, ch);
 }
 
 /* chown(2) of a file not born yet, by the rules of attr.c. */
@@ -283,14 +290,24 @@ static int
 commit_content(struct step *s, const struct attr *old, struct slice content,
     bool only_grew)
 {
-	struct attr now = *old;
-	struct change *ch;
+	struct attr now;
 	int err;
 
 	err = step_bytes(s, old->size, content.len);
 	if (err != 0)
 		return err;
-	ch = step_change(s, CHANGE_CONTENT);
+	file_replace(s, old, content, only_grew, &now);
+	step_answer(s, &now);
+	return 0;
+}
+
+void
+file_replace(struct step *s, const struct attr *old, struct slice content,
+    bool only_grew, struct attr *ret)
+{
+	struct change *ch = step_change(s, CHANGE_CONTENT);
+	struct attr now = *old;
+
 	step_name_of(s, old->ino, ch);
 	if (!s->c->stamp.privileged)
 		now.mode = step_drop_privileges(s, old);
@@ -307,8 +324,7 @@ commit_content(struct step *s, const struct attr *old, struct slice content,
 	ch->attr = now;
 	ch->size_only_grew = only_grew;
 	ch->truncated = s->c->kind == COMMAND_truncate;
-	step_answer(s, &now);
-	return 0;
+	*ret = now;
 }
 
 /* utimens after the last write(2) wins over the time of the commit. */

@@ -3,6 +3,7 @@ libgovfs_a_SOURCES += \
 	src/machine/dir.c \
 	src/machine/fence.c \
 	src/machine/file.c \
+	src/machine/host.c \
 	src/machine/life.c src/machine/life.h \
 	src/machine/cycle.c \
 	src/machine/lock.c src/machine/lock.h \

@@ -147,7 +147,8 @@ static bool
 is_nobodys(enum command_kind kind)
 {
 	return kind == COMMAND_noop || kind == COMMAND_session_expire ||
-	    kind == COMMAND_expire || kind == COMMAND_delay_end;
+	    kind == COMMAND_expire || kind == COMMAND_delay_end ||
+	    kind == COMMAND_suspend || kind == COMMAND_resume;
 }
 
 static int
@@ -193,6 +194,9 @@ dispatch(struct step *s)
 		return lock_delay_end(s);
 	case COMMAND_session_expire:
 		return session_expire(s);
+	case COMMAND_suspend:
+	case COMMAND_resume:
+		return session_suspend(s);
 	case COMMAND_expire:
 		return life_expire(s);
 	case COMMAND_reap:

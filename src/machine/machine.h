@@ -35,6 +35,8 @@
  * With session 0 a noop is nobody's and always succeeds; so are the commands
  * that a leader proposes, all of which may come again without harm:
  * - session_expire{node = id} when a session has not been renewed for ttl_ms;
+ * - suspend{node = id} when that is near, resume{node = id} when it is not to
+ *   come after all;
  * - expire{node, expect = attr_rev} when a ttl file has not been refreshed for
  *   ttl_ms since that attr_rev; EBUSY: it has locks, ask again later;
  * - delay_end{node, expect = ordinal} for each row of tree_lock_delayed_next(),
@@ -43,7 +45,10 @@
  *   the node tells when to look.
  *
  * session_open (expect = ttl_ms, 0: 10,000) answers value = the base of a range
- * of inode numbers: value + 1 ... value + 2^32 - 1 are the session's.  The
+ * of inode numbers: value + 1 ... value + 2^32 - 1 are the session's, but for
+ * the last LIMIT_HOST_NODES: those are for nodes/<name>/, which tells of the
+ * host what its facts (data) say, and id, state and since besides.  state goes
+ * with the session: online, suspended, then lost or left.  The
  * outcome of the very first command also carries the changes of formatting the
  * tree, at revision 1, before its own.
  */

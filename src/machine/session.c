@@ -23,7 +23,7 @@ enum {
 	ENDED_MAX = 16, /* no leader delays a host's command over so many */
 	RANGE_BITS = 32,
 	TTL_MS_DEFAULT = 10000,
-	SESSION_LEN = 4 * 8 + 2 + LIMIT_NAME,
+	SESSION_LEN = 4 * 8 + 1 + 2 + LIMIT_NAME,
 	HOST_LEN = 8 + 1 + ENDED_MAX * 8,
 	OUTCOMES_EACH = 8, /* seqs of one key */
 	OUTCOME_LEN = 1 + 4 + 3 * 8 + 8 + SCHEMA_ATTR_LEN,
@@ -72,7 +72,8 @@ session_begin(struct step *s)
 	if (s->meta.next_range > UINT32_MAX)
 		return step_refuse(s, -ENOSPC, "no inode numbers are left");
 	if (session_get(s, host.session, &old)) {
-		session_end(s, &old, SESSION_LOST);
+		session_end(s, &old, slice_eq(old.name, c->name) ?
+		    SESSION_REPLACED : SESSION_LOST);
 		host_get(s, c->stamp.host, &host);
 	}
 	session = (struct machine_session){
@@ -86,6 +87,7 @@ session_begin(struct step *s)
 	host_put(s, c->stamp.host, &host);
 	s->meta_changed = true;
 	s->out->value = session.range << RANGE_BITS;
+	host_begin(s, &session);
 	return 0;
 }
 
@@ -99,6 +101,33 @@ session_expire(struct step *s)
 	return 0;
 }
 
+int
+session_suspend(struct step *s)
+{
+	bool suspended = s->c->kind == COMMAND_suspend;
+	struct machine_session session;
+	uint8_t name[LIMIT_NAME];
+
+	if (!session_get(s, s->c->node, &session) ||
+	    session.suspended == suspended)
+		return 0;
+	memcpy(name, session.name.ptr, session.name.len);
+	session.name.ptr = name;
+	session.suspended = suspended;
+	session_put(s, &session);
+	host_state(s, &session, suspended ? "suspended\n" : "online\n");
+	return 0;
+}
+
+bool
+session_of_host(struct step *s, uint64_t id)
+{
+	struct host host;
+
+	host_get(s, id, &host);
+	return host.session != 0;
+}
+
 void
 session_end(struct step *s, struct machine_session *session,
     enum session_end how)
@@ -106,6 +135,9 @@ session_end(struct step *s, struct machine_session *session,
 	struct host host;
 	struct key k;
 
+	if (how != SESSION_REPLACED)
+		host_state(s, session, how == SESSION_LOST ? "lost\n" :
+		    "left\n");
 	outcomes_del(s, session->id, UINT64_MAX);
 	store_del(s->txn, schema_prefix(&k, FAMILY_SESSION, 1, session->id,
 	    0));
@@ -118,7 +150,7 @@ session_end(struct step *s, struct machine_session *session,
 	host.ended[host.n_ended++] = session->id;
 	host.session = 0;
 	host_put(s, session->host, &host);
-	lock_session_end(s, session->id, how == SESSION_LOST);
+	lock_session_end(s, session->id, how != SESSION_CLOSED);
 	life_session_end(s, session->id);
 }
 
@@ -216,6 +248,7 @@ session_get(struct step *s, uint64_t id, struct machine_session *ret)
 	session.range = reader_u64(&r);
 	session.done_below = reader_u64(&r);
 	session.ttl_ms = reader_u64(&r);
+	session.suspended = reader_u8(&r) != 0;
 	session.name = reader_slice16(&r, LIMIT_NAME);
 	if (!reader_done(&r))
 		return false;
@@ -234,6 +267,7 @@ session_put(struct step *s, const struct machine_session *session)
 	buf_u64(&b, session->range);
 	buf_u64(&b, session->done_below);
 	buf_u64(&b, session->ttl_ms);
+	buf_u8(&b, session->suspended);
 	buf_slice16(&b, session->name);
 	assert(buf_error(&b) == 0);
 	store_put(s->txn, schema_prefix(&k, FAMILY_SESSION, 1, session->id, 0),

@@ -130,11 +130,12 @@ step_may_be_born(struct step *s, const struct attr *dir)
 }
 
 struct attr
-step_new_node(struct step *s, const struct attr *dir, uint32_t mode)
+step_new_node(struct step *s, const struct attr *dir, uint32_t mode,
+    uint64_t ino)
 {
 	const struct stamp *st = &s->c->stamp;
 	struct attr a = {
-		.ino = s->c->ino, .mode = mode, .nlink = 1,
+		.ino = ino, .mode = mode, .nlink = 1,
 		.uid = st->uid, .gid = st->gid,
 		.rev = s->rev, .attr_rev = s->rev, .atime_ns = s->now_ns,
 		.mtime_ns = s->now_ns, .ctime_ns = s->now_ns,

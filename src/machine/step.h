@@ -48,13 +48,20 @@ struct machine_session {
 	uint64_t range;	     /* ordinal of its inode range */
 	uint64_t done_below; /* outcomes are kept from here on */
 	uint64_t ttl_ms;     /* it may go without a renewal for so long */
+	bool suspended;	     /* the leader has missed renewals of it */
 	struct slice name;   /* of the host; borrowed */
 };
 enum session_entry { SESSION_NEW, SESSION_ANSWERED, SESSION_REFUSED };
 int session_begin(struct step *); /* session_open */
-enum session_end { SESSION_CLOSED, SESSION_LOST };
+enum session_end {
+	SESSION_CLOSED,
+	SESSION_LOST,
+	SESSION_REPLACED, /* lost, and its host is back already */
+};
 void session_end(struct step *, struct machine_session *, enum session_end);
 int session_expire(struct step *);
+int session_suspend(struct step *); /* and resume */
+bool session_of_host(struct step *, uint64_t host); /* has it one? */
 /* A lock command that waited is granted: what a retry of it is told. */
 void session_granted(struct step *, uint64_t session, uint64_t seq,
     uint64_t token);
@@ -63,6 +70,11 @@ void session_granted(struct step *, uint64_t session, uint64_t seq,
 bool session_forestall(struct step *, uint64_t seq);
 enum session_entry session_enter(struct step *, struct machine_session *);
 void session_leave(struct step *, struct machine_session *);
+
+/* host.c: nodes/, what the cluster knows of each host, as files. */
+void host_begin(struct step *, const struct machine_session *);
+void host_state(struct step *, const struct machine_session *,
+    const char *state);
 
 /* step.c: small decisions and changes that several handlers share. */
 int step_refuse(struct step *, int err, const char *reason);
@@ -82,7 +94,8 @@ int step_may_remove(struct step *, const struct attr *dir,
 void step_touch_dir(struct step *, struct attr *dir);
 /* May there be one more node, with the command's number? */
 int step_may_be_born(struct step *, const struct attr *dir);
-struct attr step_new_node(struct step *, const struct attr *dir, uint32_t mode);
+struct attr step_new_node(struct step *, const struct attr *dir, uint32_t mode,
+    uint64_t ino);
 /* A node without names goes, with all that is its. */
 void step_remove_node(struct step *, const struct attr *);
 /* What writes and chowns do to set-user-ID and set-group-ID. */
@@ -109,6 +122,15 @@ void dir_make_name(struct step *, struct attr *dir, struct slice name,
 void dir_take_name(struct step *, struct attr *dir, struct slice name,
     const struct attr *old, struct attr *now, enum change_kind);
 void dir_set_name(char to[LIMIT_NAME + 1], struct slice name);
+/* A directory in `dir`, nobody having been asked; sets its nlink. */
+void dir_make(struct step *, struct attr *dir, struct slice name,
+    struct attr *a);
+
+/* file.c: the same for a file born with its content, and for new content. */
+void file_make(struct step *, struct attr *dir, struct slice name,
+    struct attr *a, struct slice content);
+void file_replace(struct step *, const struct attr *old, struct slice content,
+    bool only_grew, struct attr *ret);
 
 /* attr.c: puts a node whose mode, owner or times differ from what it was. */
 void attr_commit(struct step *, const struct attr *old, struct attr *now);

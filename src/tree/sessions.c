@@ -25,6 +25,7 @@ tree_session_next(struct store_txn *txn, uint64_t id,
 	(void)reader_u64(&r); /* range */
 	(void)reader_u64(&r); /* done_below */
 	session.ttl_ms = reader_u64(&r);
+	session.suspended = reader_u8(&r) != 0;
 	name = reader_slice16(&r, LIMIT_NAME);
 	if (!reader_done(&r))
 		return false;

@@ -181,6 +181,7 @@ void tree_locks_put(struct store_txn *, const struct tree_locks *);
 
 struct tree_session {
 	uint64_t id, host, ttl_ms;
+	bool suspended;
 	char name[LIMIT_NAME + 1]; /* the host's */
 };
 /* Next session after `id`; false: no more. */

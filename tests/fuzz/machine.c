@@ -32,6 +32,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct command c = {
 		.kind = COMMAND_session_open, .node = SESSION,
 		.name = slice_str("h"), .stamp = {.host = 1},
+		.data = slice_of("\6\0labels\2\0a\n", 12),
 	};
 	struct store *store;
 	struct store_txn *txn;

@@ -105,7 +105,9 @@ sim_clients_turn(struct sim *sim, bool make_new)
 static void
 client_open(struct sim *sim, struct client *cl)
 {
-	struct command c = {.kind = COMMAND_session_open};
+	static const char facts[] = "\6\0labels\2\0a\n";
+	struct command c = {.kind = COMMAND_session_open,
+	    .data = slice_of(facts, sizeof(facts) - 1)};
 
 	memset(cl->window, 0, sizeof(cl->window));
 	cl->session = 1000 * cl->id + ++cl->n_sessions;

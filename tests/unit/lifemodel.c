@@ -1,6 +1,7 @@
 /*
  * lifemodel.c: random names, lifetimes, locks and ends of sessions, beside a
- * mirror fed by the changes alone: T1 to T5, and the order of what goes.
+ * mirror fed by the changes alone: T1 to T5, and the order of what goes; and
+ * what nodes/ says of the hosts, some of which share a name.
  *
  * `lifemodel.t [seed [steps]]`.  What must go and what must stay at the end of
  * a session is worked out from the tree before it.
@@ -19,7 +20,7 @@
 #include "tests/tap.h"
 #include "tree/tree.h"
 
-enum { N_HOSTS = 3, MAX_INODES = 40, N_KNOWN = MIRROR_NODES };
+enum { N_HOSTS = 3, MAX_INODES = 50, N_KNOWN = MIRROR_NODES };
 
 /* A node before the command. */
 struct known {
@@ -33,9 +34,13 @@ static struct store *store;
 static struct store_txn *txn;
 static struct mirror mirror;
 static uint64_t sessions[N_HOSTS], seqs[N_HOSTS], ranges[N_HOSTS];
+static const char *told[N_HOSTS]; /* the name under which nodes/ knows it */
+static uint64_t told_session[N_HOSTS]; /* of which it tells */
+static bool suspended[N_HOSTS];
 static uint64_t next_session = 100, n_inos, clock_ns = 1000;
 static struct known known[N_KNOWN];
-static unsigned n_known, step, n_gone, n_doomed, n_stayed, n_done;
+static unsigned n_known, step, n_gone, n_doomed, n_stayed, n_done,
+    n_told;
 static char why[256], buffer[2][8];
 
 #define WRONG(...) (snprintf(why, sizeof(why), __VA_ARGS__), false)
@@ -250,6 +255,14 @@ fill_leader(struct command *c)
 	struct tree_lock l;
 	struct attr a = {0};
 
+	if (chance(30)) {
+		unsigned host = random_below(&rnd, N_HOSTS);
+
+		suspended[host] = chance(50) && sessions[host] != 0;
+		c->kind = suspended[host] ? COMMAND_suspend : COMMAND_resume;
+		c->node = sessions[host];
+		return;
+	}
 	c->kind = COMMAND_expire;
 	c->node = some_node(0);
 	(void)tree_node_get(txn, c->node, &a);
@@ -278,6 +291,11 @@ apply(const struct command *c, unsigned host)
 	}
 	if (c->kind == COMMAND_session_open)
 		ranges[host] = o.value;
+	if (c->kind == COMMAND_session_open && (o.reason == NULL ||
+	    told[host] == (const char *)c->name.ptr)) {
+		told[host] = (const char *)c->name.ptr;
+		told_session[host] = c->node;
+	}
 	n_done += o.err == 0;
 	if (good && (o.err == -OUTCOME_ESESSION || o.err == -OUTCOME_EWINDOW))
 		good = WRONG("the session is not known");
@@ -310,16 +328,56 @@ same_mirror(void)
 	    n_mirror_names);
 }
 
+/* Whom nodes/ tells of has a session or not, as it says.  Its files may have
+ * been removed or written through a link, have ended with a lifetime, or be the
+ * next host's of that name. */
+static bool
+well_told(void)
+{
+	struct slice text;
+	char path[32];
+	uint64_t ino;
+
+	for (unsigned i = 0; i < N_HOSTS; i++) {
+		const char *state = sessions[i] == 0 ||
+		    sessions[i] != told_session[i] ? "lost\n" : suspended[i] ? "suspended\n" : "online\n";
+
+		if (told[i] == NULL)
+			continue;
+		snprintf(path, sizeof(path), "nodes/%s/id", told[i]);
+		ino = tree_lookup_path(txn, slice_str(path));
+		text = ino == 0 ? SLICE_EMPTY : tree_content(txn, ino);
+		if (text.len != 17 || ((const char *)text.ptr)[15] != '1' +
+		    (char)i)
+			continue;
+		snprintf(path, sizeof(path), "nodes/%s/state", told[i]);
+		ino = tree_lookup_path(txn, slice_str(path));
+		text = ino == 0 ? SLICE_EMPTY : tree_content(txn, ino);
+		if (slice_eq(text, slice_str("data")))
+			continue;
+		if (ino != 0 && !slice_eq(text, slice_str(state)))
+			return WRONG("host %u is %.*s, not %s", i,
+			    (int)text.len, (const char *)text.ptr, state);
+		n_told += ino != 0;
+	}
+	return true;
+}
+
 static bool
 end_session(unsigned host)
 {
+	static const char *const names[] = {"h1", "h2"};
+	static const char facts[] = "\6\0labels\2\0a\n";
 	struct command c = {
 		.kind = COMMAND_session_open, .node = ++next_session,
-		.name = slice_str("h"), .stamp = {.host = host + 1},
+		.name = slice_str(names[random_below(&rnd, 2)]),
+		.data = slice_of(facts, sizeof(facts) - 1),
+		.stamp = {.host = host + 1, .privileged = true},
 	};
 	uint64_t old = sessions[host];
 
 	sessions[host] = c.node;
+	suspended[host] = false;
 	seqs[host] = 0;
 	if (old == 0)
 		return apply(&c, host);
@@ -392,14 +450,14 @@ main(int argc, char **argv)
 	random_init(&rnd, seed);
 	good = begin();
 	for (step = 0; good && step < n_steps; step++)
-		good = one_step() && same_mirror() &&
+		good = one_step() && same_mirror() && well_told() &&
 		    tree_check(txn, why, sizeof(why)) == 0;
 	if (!ok(good, "what lives with a session, a lock or a name in it ends "
-	    "with it and not before, as the changes tell"))
+	    "with it and not before, as the changes and nodes/ tell"))
 		diag("step %u: %s", step, why);
 	diag("%u commands done, %u nodes gone, %u stayed, %u more went along",
 	    n_done, n_gone, n_stayed, n_doomed);
-	ok(n_gone > n_steps / 400 && n_stayed > n_steps / 10 &&
+	ok(n_told > n_steps / 10 && n_gone > n_steps / 400 && n_stayed > n_steps / 10 &&
 	    n_doomed > n_steps / 400, "the random commands reached something");
 	store_abort(txn);
 	store_close(store);
