@@ -19,7 +19,17 @@
 
 enum { FILE_BYTES = 65536 }; /* a configuration, not data */
 
-enum type { NAME, ADDRESS, PATH, LEVEL, CLUSTER, NUMBER, SIZE, N_TYPES };
+enum type {
+	NAME,
+	ADDRESS,
+	PATH,
+	LABELS,
+	LEVEL,
+	CLUSTER,
+	NUMBER,
+	SIZE,
+	N_TYPES
+};
 
 struct key {
 	const char *section, *name, *value; /* value: the default */
@@ -59,6 +69,7 @@ static void check_whole(struct parse *);
 static int set(struct conf *, const struct key *, const char *value);
 static const char *expectation(const struct key *);
 static int parse_name(const char *, char *ret);
+static int parse_labels(const char *, char *ret);
 static int parse_number(const char *, bool suffixes, uint32_t *ret);
 static void complain(struct parse *, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -342,6 +353,8 @@ set(struct conf *conf, const struct key *key, const char *value)
 			return -EINVAL;
 		strcpy(field, value);
 		return 0;
+	case LABELS:
+		return parse_labels(value, field);
 	case LEVEL:
 		return log_level_parse(value, field);
 	case CLUSTER:
@@ -369,6 +382,8 @@ expectation(const struct key *key)
 	    [NAME] = "up to 63 letters, digits, `.', `_', `-'",
 	    [ADDRESS] = "ADDRESS:PORT",
 	    [PATH] = "an absolute path",
+	    [LABELS] = "words of letters, digits, `.', `_', `-', `/', `=', "
+		       "510 bytes of them",
 	    [LEVEL] = "error, warn, info or debug",
 	    [CLUSTER] = "32 hexadecimal digits",
 	};
@@ -381,19 +396,43 @@ expectation(const struct key *key)
 	return range;
 }
 
+#define NAME_LETTERS "abcdefghijklmnopqrstuvwxyz" \
+		     "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
 /* A name becomes a file name below /gov/nodes: no `.' first, no slash. */
 static int
 parse_name(const char *text, char *ret)
 {
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
-				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789._-";
+	static const char letters[] = NAME_LETTERS;
 	size_t len = strlen(text);
 
 	if (len == 0 || len >= CONF_NAME_BYTES ||
 	    strspn(text, letters) != len || text[0] == '.' || text[0] == '-')
 		return -EINVAL;
 	memcpy(ret, text, len + 1);
+	return 0;
+}
+
+/* One a line in the file of nodes/, for grep -x: so no blanks inside. */
+static int
+parse_labels(const char *text, char *ret)
+{
+	static const char letters[] = NAME_LETTERS "/=", blanks[] = " \t";
+	char lines[CONF_LABELS_BYTES] = "";
+	size_t len, used = 0;
+
+	for (text += strspn(text, blanks); *text != '\0';
+	    text += strspn(text, blanks)) {
+		len = strcspn(text, blanks);
+		if (strspn(text, letters) < len ||
+		    len + 2 > sizeof(lines) - used)
+			return -EINVAL;
+		memcpy(lines + used, text, len);
+		lines[used + len] = '\n';
+		used += len + 1;
+		text += len;
+	}
+	memcpy(ret, lines, sizeof(lines));
 	return 0;
 }
 

@@ -17,7 +17,11 @@
 
 #define CONF_DEFAULT_PATH "/etc/govfs/govfs.conf"
 
-enum { CONF_NAME_BYTES = 64, CONF_ADDRESS_BYTES = 64 }; /* with the NUL */
+enum { /* with the NUL */
+	CONF_NAME_BYTES = 64,
+	CONF_ADDRESS_BYTES = 64,
+	CONF_LABELS_BYTES = 512,
+};
 
 struct conf_member {
 	char name[CONF_NAME_BYTES];
@@ -30,6 +34,7 @@ struct conf {
 	char listen[CONF_ADDRESS_BYTES];
 	char state[LIMIT_PATH];
 	char mountpoint[LIMIT_PATH];
+	char labels[CONF_LABELS_BYTES]; /* one a line, each with its newline */
 	enum log_level log;
 	bool has_cluster; /* the file says which */
 	uint8_t cluster[16];

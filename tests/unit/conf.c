@@ -82,6 +82,7 @@ test_full(void)
 		       "listen=[::1]:1\n"
 		       "state = /srv/with ; semicolon\n"
 		       "mountpoint = /mnt/gov\n"
+		       "labels =  zone=eu\tcanary rack=a/3 \n"
 		       "  log = debug\n"
 		       "\n"
 		       "; another\n"
@@ -103,6 +104,7 @@ test_full(void)
 	is_str(conf.listen, "[::1]:1", "listen");
 	is_str(conf.state, "/srv/with ; semicolon", "values have no comments");
 	is_str(conf.mountpoint, "/mnt/gov", "mountpoint");
+	is_str(conf.labels, "zone=eu\ncanary\nrack=a/3\n", "labels, as lines");
 	is_int(conf.log, LOG_LEVEL_DEBUG, "an indented key is a key");
 	ok(conf.has_cluster && conf.cluster[1] == 1 && conf.cluster[15] == 255,
 	    "cluster id");
@@ -127,6 +129,13 @@ test_refused(void)
 	refused("[host]\nlog = info\nlog = info\n", ":3: log is given twice");
 	refused("[host]\nlog = loud\n",
 	    ":2: log must be error, warn, info or debug, not `loud'");
+	refused("[host]\nlabels = a \"b\"\n",
+	    ":2: labels must be words of letters, digits, `.', `_', `-', `/', "
+	    "`=', 510 bytes of them, not `a \"b\"'");
+	(void)snprintf(text, sizeof(text), "[host]\nlabels = %0510d\n", 0);
+	ok(load(text) == 0 && strlen(conf.labels) == 511, "many labels");
+	(void)snprintf(text, sizeof(text), "[host]\nlabels = %0511d\n", 0);
+	is_int(load(text), -EINVAL, "but not more");
 	refused("[host]\nname = a/b\n",
 	    ":2: name must be up to 63 letters, digits, `.', `_', `-', "
 	    "not `a/b'");
