@@ -244,6 +244,32 @@ dump(void *arg, struct buf *ret)
 	buf_raw(ret, text, (size_t)len);
 }
 
+/* The rest of what nodes/ says of a host the cluster knows itself.  The role is
+ * the member's in the group, whoever leads: an election makes no commit. */
+static int
+open_session(struct daemon *d)
+{
+	const struct conf_member *m = conf_member(&d->conf,
+	    engine_self(d->engine));
+	char address[CONF_ADDRESS_BYTES + 1];
+	const struct session_fact facts[] = {
+	    {"address", address},
+	    {"role", "voter\n"},
+	    {"version", PACKAGE_VERSION "\n"},
+	    {"labels", d->conf.labels},
+	};
+	struct session_conf sc = {.loop = &d->loop,
+	    .engine = d->engine,
+	    .max_file = d->conf.max_file,
+	    .ttl_ms = d->conf.session_ttl_ms,
+	    .facts = facts,
+	    .n_facts = sizeof facts / sizeof facts[0]};
+
+	snprintf(address, sizeof address, "%s\n",
+	    m != NULL ? m->address : d->conf.listen);
+	return session_open(&sc, &d->session);
+}
+
 static int
 open_faces(struct daemon *d, const struct options *opt)
 {
@@ -259,11 +285,7 @@ open_faces(struct daemon *d, const struct options *opt)
 	struct ctl_hooks hooks = {.arg = d, .local = local_status,
 	    .dump = dump};
 	char path[PATH_MAX + 16];
-	struct session_conf sc = {.loop = &d->loop,
-	    .engine = d->engine,
-	    .max_file = d->conf.max_file,
-	    .ttl_ms = d->conf.session_ttl_ms};
-	int err = session_open(&sc, &d->session);
+	int err = open_session(d);
 
 	if (err != 0)
 		return err;

@@ -300,7 +300,9 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 {
 	struct mount *m = (struct mount *)((char *)sub -
 	    offsetof(struct mount, subscriber));
-	bool born = a->command->kind == COMMAND_birth, told;
+	bool born = a->command->kind == COMMAND_birth ||
+	    a->command->kind == COMMAND_session_open;
+	bool told;
 	const struct change *c;
 	struct store_txn *t;
 

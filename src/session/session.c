@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/reason.h"
 #include "session/session_internal.h"
 
 /* A clean stop waits that long for its session_close. */
@@ -26,6 +27,7 @@
 static void begin(struct session *);
 static void forget(struct session *);
 static void gone(struct session *);
+static void untold(struct session *, const struct outcome *);
 static void opened(struct session *, uint64_t range);
 static void open_done(struct engine_req *, const struct outcome *);
 static int fly(struct session *, struct pending *);
@@ -62,6 +64,12 @@ session_open(const struct session_conf *conf, struct session **ret)
 		return -ENOMEM;
 	s->engine = conf->engine;
 	s->max_file = conf->max_file;
+	buf_init(&s->facts, LIMIT_HOST_FACTS_BYTES);
+	for (unsigned i = 0; i < conf->n_facts; i++) {
+		buf_slice16(&s->facts, slice_str(conf->facts[i].name));
+		buf_slice16(&s->facts, slice_str(conf->facts[i].text));
+	}
+	assert(buf_error(&s->facts) == 0);
 	keep_init(s, conf->ttl_ms != 0 ? conf->ttl_ms : SESSION_TTL_MS);
 	uv_timer_init(conf->loop, &s->timer);
 	s->timer.data = s;
@@ -111,6 +119,7 @@ gone(struct session *s)
 	if (s->engine != NULL || !s->timer_closed || s->opening || s->closing)
 		return;
 	keep_fini(s);
+	buf_fini(&s->facts);
 	free(s);
 }
 
@@ -226,7 +235,7 @@ session_new_ino(struct session *s)
 {
 	if (!s->ready)
 		return 0;
-	if (s->n_inos == UINT32_MAX) {
+	if (s->n_inos == UINT32_MAX - LIMIT_HOST_NODES) {
 		session_lose(s);
 		return 0;
 	}
@@ -345,6 +354,7 @@ begin(struct session *s)
 	c->kind = COMMAND_session_open;
 	c->node = s->id;
 	c->name = slice_str(engine_name(s->engine));
+	c->data = buf_slice(&s->facts);
 	c->size = s->max_file;
 	c->expect = s->keep.ttl_ns / NS_PER_MS;
 	c->stamp.host = engine_self(s->engine);
@@ -373,6 +383,8 @@ open_done(struct engine_req *req, const struct outcome *outcome)
 	if (req->command.node != s->id) {
 		begin(s); /* forgotten meanwhile */
 	} else if (outcome->err == 0) {
+		if (outcome->reason != NULL)
+			untold(s, outcome);
 		opened(s, outcome->value);
 	} else {
 		log_warn("session: open: %s", strerror(-outcome->err));
@@ -388,6 +400,19 @@ open_done(struct engine_req *req, const struct outcome *outcome)
 		else
 			refuse_queued(s, -EIO);
 	}
+}
+
+/* Nothing hangs on it but who looks there. */
+static void
+untold(struct session *s, const struct outcome *outcome)
+{
+	static const char what_to_do[] = "put it right, then restart govfsd";
+
+	log_warn("session: nodes/%s doesn't tell of this host: %s; %s",
+	    engine_name(s->engine), outcome->reason, what_to_do);
+	reason_note(0, SLICE_EMPTY, outcome->ino, -EEXIST,
+	    "nodes/%s doesn't tell of its host: %s; %s",
+	    engine_name(s->engine), outcome->reason, what_to_do);
 }
 
 static void

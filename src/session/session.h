@@ -2,7 +2,8 @@
  * session.h: this host's session with the cluster.
  *
  * Opens one as soon as changes are possible, gives every request its place in
- * it (session, seq, done_below), and hands out inode numbers of its range.
+ * it (session, seq, done_below), and hands out inode numbers of its range; tells
+ * the cluster what this host is.
  * Locks and lifetimes hang on it.  Loop thread only.
  */
 #ifndef SESSION_SESSION_H
@@ -22,6 +23,13 @@ struct session_conf {
 	uint64_t max_file;     /* bytes, of a tree that this session happens to
 				* format; 0: default */
 	uint32_t ttl_ms;       /* 0: SESSION_TTL_MS; at least 200 */
+	const struct session_fact *facts; /* borrowed for the call */
+	unsigned n_facts;      /* 0: nodes/ doesn't tell of this host */
+};
+
+/* What this host is, told to all as a file in nodes/<host>/. */
+struct session_fact {
+	const char *name, *text; /* lines */
 };
 
 int session_open(const struct session_conf *, struct session **ret);

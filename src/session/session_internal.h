@@ -53,6 +53,7 @@ struct list {
 struct session {
 	struct engine *engine;
 	uint64_t max_file; /* proposed for a new tree */
+	struct buf facts;  /* of this host, as session_open carries them */
 	struct engine_subscriber subscriber;
 	struct engine_req open_req; /* session_open itself */
 	bool opening;		    /* open_req is under way */
