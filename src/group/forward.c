@@ -653,6 +653,7 @@ static bool
 leaders_alone(const struct command *c)
 {
 	return c->kind == COMMAND_session_expire ||
+	    c->kind == COMMAND_suspend || c->kind == COMMAND_resume ||
 	    c->kind == COMMAND_expire || c->kind == COMMAND_delay_end;
 }
 

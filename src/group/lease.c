@@ -32,6 +32,7 @@ static struct lease_delay *delay_find(struct lease *, uint64_t, uint64_t);
 static void node_read(struct group *, struct store_txn *, uint64_t node);
 static void node_arm(struct group *, uint64_t node, uint64_t ttl_ms);
 static void note(struct lease *, uint64_t node);
+static void tell_proposed(const struct command *);
 static void collect_sessions(struct lease *, struct batch *);
 static void collect_delays(struct lease *, struct batch *);
 static void collect_nodes(struct group *, struct batch *);
@@ -228,7 +229,7 @@ sessions_read(struct lease *l, struct store_txn *txn)
 			    sizeof(*s));
 		s = &l->sessions[l->n_sessions++];
 		*s = (struct lease_session){.id = ts.id, .host = ts.host,
-		    .seen = true};
+		    .suspended = ts.suspended, .seen = true};
 		s->ttl_ns = (ts.ttl_ms != 0 ? ts.ttl_ms : LEASE_TTL_MS) *
 		    NS_PER_MS;
 		s->expiry_ns = l->clock_ns + s->ttl_ns;
@@ -379,7 +380,7 @@ lease_due(struct group *g)
 
 struct batch {
 	struct command commands[LEASE_BATCH];
-	bool *proposed[LEASE_BATCH]; /* of whom each is */
+	bool *flags[LEASE_BATCH];    /* to turn, once it is in our log */
 	struct lease_node *nodes[LEASE_BATCH]; /* out of the heap; or NULL */
 	unsigned n;
 };
@@ -407,29 +408,55 @@ lease_propose(struct group *g)
 		return; /* the tick tries again */
 	}
 	for (unsigned i = 0; i < b.n; i++) {
-		*b.proposed[i] = true;
-		if (b.commands[i].kind == COMMAND_expire)
-			metric_add(METRIC_files_expired, 1);
-		if (b.commands[i].kind != COMMAND_session_expire)
-			continue;
-		metric_add(METRIC_sessions_expired, 1);
-		log_info("group: session %016llx was not renewed, it ends",
-		    (unsigned long long)b.commands[i].node);
+		*b.flags[i] = !*b.flags[i];
+		tell_proposed(&b.commands[i]);
 	}
 	if (b.n == LEASE_BATCH)
 		group_wake(g);
 }
 
 static void
+tell_proposed(const struct command *c)
+{
+	unsigned long long id = c->node;
+
+	switch (c->kind) {
+	case COMMAND_expire:
+		metric_add(METRIC_files_expired, 1);
+		break;
+	case COMMAND_session_expire:
+		metric_add(METRIC_sessions_expired, 1);
+		log_info("group: session %016llx was not renewed, it ends", id);
+		break;
+	case COMMAND_suspend:
+		log_info("group: session %016llx is silent, it may end", id);
+		break;
+	case COMMAND_resume:
+		log_info("group: session %016llx is heard of again", id);
+		break;
+	default:
+		break;
+	}
+}
+
+static void
 batch_add(struct batch *b, enum command_kind kind, uint64_t node,
-    uint64_t expect, bool *proposed)
+    uint64_t expect, bool *flag)
 {
 	b->commands[b->n] = (struct command){.kind = kind,
 	    .node = node,
 	    .expect = expect};
-	b->proposed[b->n] = proposed;
+	b->flags[b->n] = flag;
 	b->nodes[b->n] = NULL;
 	b->n++;
+}
+
+/* Two renewals in a row have not come: they are sent each third of a ttl.  It
+ * is only told (nodes/), so nobody needs to be asked whether we lead. */
+static bool
+is_silent(const struct lease *l, const struct lease_session *s)
+{
+	return s->expiry_ns <= l->clock_ns + s->ttl_ns / 3;
 }
 
 static void
@@ -438,9 +465,17 @@ collect_sessions(struct lease *l, struct batch *b)
 	for (size_t i = 0; i < l->n_sessions && b->n < LEASE_BATCH; i++) {
 		struct lease_session *s = &l->sessions[i];
 
-		if (!s->proposed && s->expiry_ns <= l->confirmed_ns)
+		if (s->proposed)
+			continue;
+		if (s->expiry_ns <= l->confirmed_ns)
 			batch_add(b, COMMAND_session_expire, s->id, 0,
 			    &s->proposed);
+		else if (s->suspended && s->heard)
+			batch_add(b, COMMAND_resume, s->id, 0, &s->suspended);
+		else if (!s->suspended && is_silent(l, s)) {
+			s->heard = false;
+			batch_add(b, COMMAND_suspend, s->id, 0, &s->suspended);
+		}
 	}
 }
 

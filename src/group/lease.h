@@ -40,6 +40,8 @@ struct lease_session {
 	uint64_t ttl_ns;
 	uint64_t expiry_ns; /* lease clock */
 	bool proposed;	    /* its end is in our log: no way back */
+	bool suspended;	    /* so is that it is silent */
+	bool heard;	    /* renewed since that, as far as we know */
 	bool seen;	    /* in the store, while that is walked */
 };
 

@@ -295,6 +295,7 @@ arrive(struct group *g, struct group_renewal *r, struct reader *theirs)
 	if (!owns(g, r, s) || s->proposed)
 		return 0; /* the verdict comes later */
 	s->expiry_ns = lease_clock(g) + s->ttl_ns;
+	s->heard = true;
 	for (unsigned i = 0; i < r->n_nodes; i++) {
 		uint64_t node = theirs != NULL ? reader_u64(theirs)
 					       : r->nodes[i];

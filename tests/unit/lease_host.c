@@ -31,7 +31,7 @@ struct call {
 struct host {
 	struct child child;
 	struct session *session;
-	struct event lost, ready, expired, removed, granted;
+	struct event lost, ready, expired, removed, granted, resumed;
 	struct {
 		uint64_t node, at_ns;
 	} gone[256]; /* the newest removed */
@@ -74,6 +74,8 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 
 	if (a->command->kind == COMMAND_session_expire)
 		event(&h->expired);
+	if (a->command->kind == COMMAND_resume)
+		event(&h->resumed);
 	for (unsigned i = 0; i < a->outcome->n_changes; i++) {
 		const struct change *ch = &a->outcome->changes[i];
 		unsigned at = h->removed.n % 256;
@@ -120,12 +122,14 @@ run_sessions(struct child *c, char *args)
 	struct store_txn *txn = store_begin(engine_store(h->child.engine),
 	    STORE_READ);
 	struct tree_session s = {0};
-	unsigned n = 0;
+	unsigned n = 0, n_suspended = 0;
 
-	while (tree_session_next(txn, s.id, &s))
+	while (tree_session_next(txn, s.id, &s)) {
 		n++;
+		n_suspended += s.suspended;
+	}
 	store_abort(txn);
-	say(h, "sessions %u", n);
+	say(h, "sessions %u %u %u", n, n_suspended, h->resumed.n);
 }
 
 static void
