@@ -184,12 +184,39 @@ answer_status(struct ctl_client *c, json_t *request, json_t *reply)
 	return 0;
 }
 
+/* What nodes/ says of a host; its lines are shown as words. */
+static void
+set_told(json_t *obj, struct store_txn *txn, const char *host,
+    const char *file)
+{
+	char path[128], text[LIMIT_HOST_FACTS_BYTES];
+	struct slice content = SLICE_EMPTY;
+	uint64_t node;
+	size_t len = 0;
+
+	snprintf(path, sizeof(path), "nodes/%s/%s", host, file);
+	node = tree_lookup_path(txn, slice_str(path));
+	if (node != 0)
+		content = tree_content(txn, node);
+	while (len < content.len && len < sizeof(text)) {
+		text[len] = ((const char *)content.ptr)[len];
+		if (text[len] == '\n')
+			text[len] = ' ';
+		len++;
+	}
+	while (len > 0 && text[len - 1] == ' ')
+		len--;
+	set_text(obj, file, text, len);
+}
+
 static json_t *
 members(struct ctl *ctl, uint64_t replayed)
 {
 	struct engine_member m[LIMIT_MEMBERS];
 	unsigned n = engine_members(ctl->engine, m, LIMIT_MEMBERS);
 	uint64_t self = engine_self(ctl->engine);
+	struct store_txn *txn = store_begin(engine_store(ctl->engine),
+	    STORE_READ);
 	json_t *list = json_array(), *o;
 
 	assert(n <= LIMIT_MEMBERS);
@@ -204,8 +231,11 @@ members(struct ctl *ctl, uint64_t replayed)
 		json_object_set_new(o, "rev", json_integer(m[i].rev));
 		json_object_set_new(o, "replayed", json_integer(
 		    m[i].id == self ? replayed : m[i].replayed));
+		set_told(o, txn, m[i].name, "state");
+		set_told(o, txn, m[i].name, "labels");
 		json_array_append_new(list, o);
 	}
+	store_abort(txn);
 	return list;
 }
 

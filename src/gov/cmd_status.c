@@ -59,10 +59,10 @@ print_health(const json_t *st)
 		printf("quarantined: %s\n", sick);
 }
 
-enum { COL_HOST, COL_ROLE, COL_ADDRESS, COL_ALIVE, COL_APPLIED, COL_REV,
-	COL_REPLAYED, COL_LAG, N_COLS };
-static const char *const columns[N_COLS] = { "HOST", "ROLE", "ADDRESS",
-	"ALIVE", "APPLIED", "REVISION", "REPLAYED", "LAG" };
+enum { COL_HOST, COL_ROLE, COL_STATE, COL_ADDRESS, COL_ALIVE, COL_APPLIED,
+	COL_REV, COL_REPLAYED, COL_LAG, COL_LABELS, N_COLS };
+static const char *const columns[N_COLS] = { "HOST", "ROLE", "STATE", "ADDRESS",
+	"ALIVE", "APPLIED", "REVISION", "REPLAYED", "LAG", "LABELS" };
 
 static void
 set_number(struct libscols_line *line, int col, long long n)
@@ -73,7 +73,8 @@ set_number(struct libscols_line *line, int col, long long n)
 	scols_line_set_data(line, col, text);
 }
 
-/* LAG is in revisions, behind the newest that this host knows of. */
+/* STATE is the cluster's word, ALIVE what this host hears right now.  LAG is in
+ * revisions, behind the newest that this host knows of. */
 static int
 print_members(const json_t *st)
 {
@@ -88,7 +89,7 @@ print_members(const json_t *st)
 		return gov_fail("no memory");
 	for (int c = 0; c < N_COLS; c++)
 		scols_table_new_column(table, columns[c], 0,
-		    c >= COL_APPLIED ? SCOLS_FL_RIGHT : 0);
+		    c >= COL_APPLIED && c <= COL_LAG ? SCOLS_FL_RIGHT : 0);
 	by = scols_table_get_column(table, COL_HOST);
 	scols_column_set_cmpfunc(by, scols_cmpstr_cells, NULL);
 	json_array_foreach(json_object_get(st, "members"), i, m)
@@ -100,6 +101,8 @@ print_members(const json_t *st)
 			break;
 		scols_line_set_data(line, COL_HOST, gov_str(m, "host"));
 		scols_line_set_data(line, COL_ROLE, gov_str(m, "role"));
+		scols_line_set_data(line, COL_STATE, gov_str(m, "state"));
+		scols_line_set_data(line, COL_LABELS, gov_str(m, "labels"));
 		scols_line_set_data(line, COL_ADDRESS, gov_str(m, "address"));
 		scols_line_set_data(line, COL_ALIVE,
 		    json_is_true(json_object_get(m, "alive")) ? "yes" : "no");

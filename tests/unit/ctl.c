@@ -138,7 +138,7 @@ make_tree(void)
 static void
 test_status(bool *lagging)
 {
-	json_t *o = ask("{\"request\":\"status\"}");
+	json_t *o = ask("{\"request\":\"status\"}"), *member;
 
 	ok(is_ok(o), "status is answered");
 	is_str(str(o, "health"), "ok", "its health is a word");
@@ -147,8 +147,10 @@ test_status(bool *lagging)
 	is_int(json_integer_value(json_object_get(o, "replayed")), 41,
 	    "and what only the mount knows");
 	is_str(str(o, "mountpoint"), "/gov", "and where that is");
+	member = json_array_get(json_object_get(o, "members"), 0);
 	is_int(json_array_size(json_object_get(o, "members")), 1,
 	    "and the members");
+	is_str(str(member, "state"), "", "of whom nodes/ may know nothing");
 	json_decref(o);
 	*lagging = true;
 	o = ask("{\"request\":\"status\"}");
