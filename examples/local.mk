@@ -1,7 +1,8 @@
 EXTRA_DIST += examples/build examples/cluster examples/deps examples/gov.bash \
 	examples/govfs.service.in examples/quickstart
 # For users: each opens with what to type and what to see.
-EXTRA_DIST += examples/cron-once examples/elect-primary examples/mailbox \
+EXTRA_DIST += examples/cron-once examples/elect-primary examples/hosts-with \
+	examples/mailbox \
 	examples/register-by-descriptor examples/registry-conformance.sh \
 	examples/worker-id
 

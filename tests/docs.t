@@ -79,7 +79,7 @@ done
 ok 'the README names the two commands' \
     grep -q 'examples/quickstart' README
 ok 'the README names tests/run' grep -q 'tests/run' README
-for e in cron-once elect-primary mailbox register-by-descriptor \
+for e in cron-once elect-primary hosts-with mailbox register-by-descriptor \
     registry-conformance.sh worker-id; do
 	ok "govfs(7) names examples/$e" has govfs.7 "$e"
 done
@@ -88,7 +88,8 @@ if command -v shellcheck >/dev/null; then
 	ok 'the scripts are clean for shellcheck' shellcheck -x \
 	    examples/build examples/cluster examples/deps examples/quickstart \
 	    examples/gov.bash examples/cron-once examples/elect-primary \
-	    examples/mailbox examples/register-by-descriptor \
+	    examples/hosts-with examples/mailbox \
+	    examples/register-by-descriptor \
 	    examples/registry-conformance.sh examples/worker-id tests/run .ci/run tests/lib.sh tests/docs.t
 else
 	skip 'there is no shellcheck'
