@@ -18,7 +18,7 @@ fault 1 replay_delay_ms 60
 # python TEXT < PROGRAM, which knows a (lagging), b, and fails(call, errno)
 python() {
 	cat - > "$tmp/program"
-	ok "$1" timeout 60 python3 - <<EOP
+	ok "$1" timeout 600 python3 - <<EOP
 import errno, os
 a, b = (os.environ[x] + "/config/l" for x in "AB")
 def fails(call, *want):

@@ -24,7 +24,7 @@ program() {
 		'1..'*) planned=1 ;;
 		*) diag "$line" ;;
 		esac
-	done < <(timeout 120 "$GOV_BUILD/tests/mount/posix_$1" \
+	done < <(timeout 600 "$GOV_BUILD/tests/mount/posix_$1" \
 	    "$root/posix-$1" 2>&1)
 	is "$planned" 1 "posix_$1 ran to its end"
 }

@@ -31,6 +31,7 @@ for call in 'mkdir "$0/d"' 'echo x > "$0/f"' 'rm "$0/there"' \
 	waits() { grep -q request_wait "/proc/$1/stack" 2>/dev/null; }
 	under_way() {
 		local p
+		kill -0 "$pid" || return 0
 		for p in $pid $(cat /proc/$pid/task/*/children 2>/dev/null); do
 			waits "$p" && return 0
 		done
