@@ -137,7 +137,7 @@ wait_for() {
 	local end=$((SECONDS + 10 * $1))
 	shift
 	until "$@" 2>/dev/null; do
-		[ "$SECONDS" -lt "$end" ] || return 1
+		[ "$SECONDS" -lt "$end" ] || { diag "in vain: $*"; return 1; }
 		sleep 0.02
 	done
 }
