@@ -65,9 +65,14 @@ wait $of_closed
 ok "F2: fsync again says so again" fails ETIMEDOUT 'fsync(3)'
 ok "F2: also of a file not born yet" fails ETIMEDOUT 'fsync(4)'
 ok "F2: what may be lost is not written on" fails ETIMEDOUT 'write(3, b"x")'
+all_done() {
+	[ "$(cat "$L/config/u/"{done,born,closed} | tr '\n' ' ')" = \
+	    "new born closed " ]
+}
+ok "O5: meanwhile all is done" wait_for 20 all_done
 heal
 is "$(cat "$F/config/u/"{done,born,closed} | tr '\n' ' ')" \
-    "new born closed " "O5: all was done"
+    "new born closed " "O5: as the host learns"
 ok "F2: fsync again says what it came to" works 'fsync(3)'
 ok "F2: also of the file that was born" works 'fsync(4)'
 ok "F2: which can be written on" works 'write(4, b"on\n")'
