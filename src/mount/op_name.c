@@ -19,13 +19,47 @@
 #include "mount/mount_internal.h"
 #include "tree/tree.h"
 
-static void finish_entry(struct pending *, const struct outcome *);
-static void finish_removal(struct pending *, const struct outcome *);
+static void finish(struct pending *, const struct outcome *);
 
-/* Every name operation begins so; false: already answered. */
+/* Every name operation begins so.  NULL: it was the helper's and is answered: K
+ * moves to what the queue says. */
+static struct mount *
+begin_entry(fuse_req_t req, uint64_t dir, const char *name)
+{
+	bool helper;
+	struct mount *m = op_begin(req, &helper);
+	uint64_t ino;
+	int err;
+
+	if (!helper)
+		return m;
+	err = replay_enact_name(m->replay, dir, slice_str(name), 0,
+	    SLICE_EMPTY, &ino);
+	if (err != 0)
+		reply_errno(req, err);
+	else
+		reply_entry(m, req, ino);
+	return NULL;
+}
+
+static struct mount *
+begin_removal(fuse_req_t req, uint64_t dir, const char *name, uint64_t dir2,
+    const char *name2)
+{
+	bool helper;
+	struct mount *m = op_begin(req, &helper);
+	uint64_t ino;
+
+	if (!helper)
+		return m;
+	reply_errno(req, replay_enact_name(m->replay, dir, slice_str(name),
+	    dir2, slice_str(name2), &ino));
+	return NULL;
+}
+
+/* False: already answered. */
 static bool
-begin(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
-    bool creates)
+may_change(struct mount *m, fuse_req_t req, uint64_t dir, const char *name)
 {
 	if (strlen(name) > LIMIT_NAME)
 		reply_errno(req, -ENAMETOOLONG);
@@ -49,47 +83,42 @@ known_name(struct mount *m, uint64_t dir, const char *name)
 	return ino;
 }
 
-/* The helper's: K moves to what the queue says, the reply tells of it. */
-static void
-enact_entry(struct mount *m, fuse_req_t req, uint64_t dir, const char *name)
+/* The same, and nothing has that name. */
+static bool
+may_make(struct mount *m, fuse_req_t req, uint64_t dir, const char *name)
 {
-	uint64_t ino;
-	int err = replay_enact_name(m->replay, dir, slice_str(name), 0,
-	    SLICE_EMPTY, &ino);
-
-	if (err != 0)
-		reply_errno(req, err);
-	else
-		reply_made(m, req, ino);
+	if (!may_change(m, req, dir, name))
+		return false;
+	if (known_name(m, dir, name) == 0)
+		return true;
+	reply_errno(req, -EEXIST);
+	return false;
 }
 
-static void
-enact_removal(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
-    uint64_t dir2, const char *name2)
+/* ino: what the name is, as far as the kernel knows, or what is to be linked. */
+static struct pending *
+name_command(struct mount *m, fuse_req_t req, enum command_kind kind,
+    uint64_t dir, const char *name, uint64_t ino)
 {
-	uint64_t ino;
+	struct pending *p = pending_new(m, req, kind, finish);
 
-	reply_errno(req, replay_enact_name(m->replay, dir, slice_str(name),
-	    dir2, slice_str(name2), &ino));
+	p->parent = p->ereq.command.dir = dir;
+	p->ino = ino;
+	pending_name(p, name, NULL);
+	p->ereq.command.node = node_of(m, ino);
+	return p;
 }
 
-/* A new node: mkdir, symlink, mknod. */
+/* A new node: mkdir, symlink, mknod.  NULL: already answered. */
 static struct pending *
 creation(struct mount *m, fuse_req_t req, enum command_kind kind, uint64_t dir,
     const char *name, mode_t mode)
 {
 	struct pending *p;
 
-	if (!begin(m, req, dir, name, true))
+	if (!may_make(m, req, dir, name))
 		return NULL;
-	if (known_name(m, dir, name) != 0) {
-		reply_errno(req, -EEXIST);
-		return NULL;
-	}
-	p = pending_new(m, req, kind, finish_entry);
-	p->parent = dir;
-	pending_name(p, name, NULL);
-	p->ereq.command.dir = dir;
+	p = name_command(m, req, kind, dir, name, 0);
 	p->ereq.command.ino = session_new_ino(m->conf.session);
 	p->ereq.command.mode = mode;
 	return p;
@@ -99,14 +128,11 @@ void
 op_mknod(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
     dev_t dev)
 {
-	bool helper;
-	struct mount *m = op_begin(req, &helper);
+	struct mount *m = begin_entry(req, dir, name);
 	struct pending *p;
 
-	if (helper) {
-		enact_entry(m, req, dir, name);
+	if (m == NULL)
 		return;
-	}
 	if (!S_ISREG(mode)) {
 		reason_note(dir, slice_str(name), 0, -EPERM, "only files, "
 		    "directories and symbolic links can be made here");
@@ -123,14 +149,11 @@ op_mknod(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
 void
 op_mkdir(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode)
 {
-	bool helper;
-	struct mount *m = op_begin(req, &helper);
+	struct mount *m = begin_entry(req, dir, name);
 	struct pending *p;
 
-	if (helper) {
-		enact_entry(m, req, dir, name);
+	if (m == NULL)
 		return;
-	}
 	p = creation(m, req, COMMAND_mkdir, dir, name, S_IFDIR | (mode & 07777));
 	if (p != NULL)
 		pending_submit(p, NULL);
@@ -140,14 +163,11 @@ void
 op_symlink(fuse_req_t req, const char *target, fuse_ino_t dir,
     const char *name)
 {
-	bool helper;
-	struct mount *m = op_begin(req, &helper);
+	struct mount *m = begin_entry(req, dir, name);
 	struct pending *p;
 
-	if (helper) {
-		enact_entry(m, req, dir, name);
+	if (m == NULL)
 		return;
-	}
 	if (strlen(target) > LIMIT_SYMLINK) {
 		reply_errno(req, -ENAMETOOLONG);
 		return;
@@ -163,48 +183,19 @@ op_symlink(fuse_req_t req, const char *target, fuse_ino_t dir,
 void
 op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char *name)
 {
-	bool helper;
-	struct mount *m = op_begin(req, &helper);
-	struct pending *p;
+	struct mount *m = begin_entry(req, dir, name);
 
-	if (helper) {
-		enact_entry(m, req, dir, name);
+	if (m == NULL)
 		return;
-	}
 	if (dotgov_is(ino)) {
 		reply_errno(req, -EPERM);
 		return;
 	}
-	if (!begin(m, req, dir, name, true))
+	if (!may_make(m, req, dir, name))
 		return;
-	if (known_name(m, dir, name) != 0) {
-		reply_errno(req, -EEXIST);
-		return;
-	}
 	commit_bear(m, ino);
-	p = pending_new(m, req, COMMAND_link, finish_entry);
-	p->parent = dir;
-	p->ino = ino;
-	pending_name(p, name, NULL);
-	p->ereq.command.dir = dir;
-	p->ereq.command.node = node_of(m, ino);
-	pending_submit(p, NULL);
-}
-
-static void
-finish_entry(struct pending *p, const struct outcome *outcome)
-{
-	struct mount *m = p->mount;
-
-	/* Rule P: the name changed after what this kernel had been told. */
-	if (outcome->err == -ESTALE && !outcome->fenced)
-		reply_stale(m, p->req, p->ereq.command.kind, p->parent,
-		    -EEXIST);
-	else if (outcome->err != 0)
-		reply_errno(p->req, outcome->err);
-	else
-		reply_made(m, p->req, p->ino != 0 ? p->ino : outcome->ino);
-	pending_free(p);
+	pending_submit(name_command(m, req, COMMAND_link, dir, name, ino),
+	    NULL);
 }
 
 /* An unborn name goes without anybody else hearing of it. */
@@ -234,16 +225,10 @@ drop_unborn(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
 void
 op_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
 {
-	bool helper;
-	struct mount *m = op_begin(req, &helper);
-	struct pending *p;
+	struct mount *m = begin_removal(req, dir, name, 0, "");
 	uint64_t ino;
 
-	if (helper) {
-		enact_removal(m, req, dir, name, 0, "");
-		return;
-	}
-	if (!begin(m, req, dir, name, false))
+	if (m == NULL || !may_change(m, req, dir, name))
 		return;
 	ino = known_name(m, dir, name);
 	/* Looked up before its creation was replayed (lookup_early): watchers
@@ -254,13 +239,8 @@ op_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
 	}
 	if (drop_unborn(m, req, dir, name, ino))
 		return;
-	p = pending_new(m, req, COMMAND_unlink, finish_removal);
-	p->parent = dir;
-	p->ino = ino;
-	pending_name(p, name, NULL);
-	p->ereq.command.dir = dir;
-	p->ereq.command.node = node_of(m, ino);
-	pending_submit(p, NULL);
+	pending_submit(name_command(m, req, COMMAND_unlink, dir, name, ino),
+	    NULL);
 }
 
 /* Names that K has and C has not count: files not born yet. */
@@ -277,29 +257,18 @@ has_names(struct mount *m, uint64_t dir)
 void
 op_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
 {
-	bool helper;
-	struct mount *m = op_begin(req, &helper);
-	struct pending *p;
+	struct mount *m = begin_removal(req, dir, name, 0, "");
 	uint64_t ino;
 
-	if (helper) {
-		enact_removal(m, req, dir, name, 0, "");
-		return;
-	}
-	if (!begin(m, req, dir, name, false))
+	if (m == NULL || !may_change(m, req, dir, name))
 		return;
 	ino = known_name(m, dir, name);
 	if (ino != 0 && has_names(m, ino)) {
 		reply_errno(req, -ENOTEMPTY);
 		return;
 	}
-	p = pending_new(m, req, COMMAND_rmdir, finish_removal);
-	p->parent = dir;
-	p->ino = ino;
-	pending_name(p, name, NULL);
-	p->ereq.command.dir = dir;
-	p->ereq.command.node = ino;
-	pending_submit(p, NULL);
+	pending_submit(name_command(m, req, COMMAND_rmdir, dir, name, ino),
+	    NULL);
 }
 
 static uint32_t
@@ -313,21 +282,18 @@ void
 op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t dir2,
     const char *name2, unsigned flags)
 {
-	bool helper;
-	struct mount *m = op_begin(req, &helper);
+	struct mount *m = begin_removal(req, dir, name, dir2, name2);
 	struct pending *p;
 	uint64_t ino, ino2;
 
-	if (helper) {
-		enact_removal(m, req, dir, name, dir2, name2);
+	if (m == NULL)
 		return;
-	}
 	if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
 		reply_errno(req, -EINVAL);
 		return;
 	}
-	if (!begin(m, req, dir, name, false) ||
-	    !begin(m, req, dir2, name2, true))
+	if (!may_change(m, req, dir, name) ||
+	    !may_change(m, req, dir2, name2))
 		return;
 	ino = known_name(m, dir, name);
 	ino2 = known_name(m, dir2, name2);
@@ -343,34 +309,41 @@ op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t dir2,
 	 * were refused. */
 	commit_bear(m, ino);
 	commit_bear(m, ino2);
-	p = pending_new(m, req, COMMAND_rename, finish_removal);
-	p->parent = dir;
-	p->ino = ino;
+	p = name_command(m, req, COMMAND_rename, dir, name, ino);
 	pending_name(p, name, name2);
-	p->ereq.command.dir = dir;
-	p->ereq.command.node = node_of(m, ino);
 	p->ereq.command.dir2 = dir2;
 	p->ereq.command.node2 = node_of(m, ino2);
 	p->ereq.command.flags = rename_flags(flags);
 	pending_submit(p, NULL);
 }
 
-static int
-natural(const struct pending *p)
+static bool
+makes_name(const struct command *c)
 {
-	return p->ereq.command.kind == COMMAND_rename &&
-		(p->ereq.command.flags & RENAME_FLAG_NOREPLACE) != 0
-	    ? -EEXIST
-	    : -ENOENT;
+	return c->kind == COMMAND_create || c->kind == COMMAND_mkdir ||
+	    c->kind == COMMAND_symlink || c->kind == COMMAND_link;
+}
+
+/* What the call says where the name is not as its kernel showed it. */
+static int
+natural(const struct command *c)
+{
+	return makes_name(c) || (c->kind == COMMAND_rename &&
+	    (c->flags & RENAME_FLAG_NOREPLACE) != 0) ? -EEXIST : -ENOENT;
 }
 
 static void
-finish_removal(struct pending *p, const struct outcome *outcome)
+finish(struct pending *p, const struct outcome *outcome)
 {
+	const struct command *c = &p->ereq.command;
+
+	/* Rule P: the name changed after what this kernel had been told. */
 	if (outcome->err == -ESTALE && !outcome->fenced)
-		reply_stale(p->mount, p->req, p->ereq.command.kind, p->parent,
-		    natural(p));
-	else
+		reply_stale(p->mount, p->req, c->kind, p->parent, natural(c));
+	else if (outcome->err != 0 || !makes_name(c))
 		reply_errno(p->req, outcome->err);
+	else
+		reply_entry(p->mount, p->req,
+		    p->ino != 0 ? p->ino : outcome->ino);
 	pending_free(p);
 }
