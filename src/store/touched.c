@@ -18,7 +18,8 @@ enum {
 struct touched {
 	unsigned n_values;
 	size_t n_bytes;
-	uint16_t slots[SLOTS]; /* 1 + index of a value; 0: free */
+	uint16_t slots[SLOTS];	    /* 1 + index of a value; 0: free */
+	uint16_t taken[VALUES_MAX]; /* the slot of each value */
 	struct touched_value values[VALUES_MAX];
 	uint8_t bytes[BYTES_MAX];
 };
@@ -42,9 +43,8 @@ touched_free(struct touched *t)
 void
 touched_reset(struct touched *t)
 {
-	if (t->n_values != 0)
-		memset(t->slots, 0, sizeof(t->slots));
-	t->n_values = 0;
+	while (t->n_values > 0)
+		t->slots[t->taken[--t->n_values]] = 0;
 	t->n_bytes = 0;
 }
 
@@ -70,6 +70,7 @@ touched_add(struct touched *t, struct slice key)
 	if (copy == NULL)
 		return NULL;
 	memcpy(copy, key.ptr, key.len);
+	t->taken[t->n_values] = (uint16_t)(slot - t->slots);
 	v = &t->values[t->n_values++];
 	*v = (struct touched_value){.key = slice_of(copy, key.len)};
 	*slot = (uint16_t)t->n_values;
