@@ -63,6 +63,23 @@ is "$(gov sync --json "$b" | jq .rev)" "$r" 'sync --json'
 is "$(gov sync --state "$(state 3)")" "$r" 'sync --state asks the daemon'
 
 # ---- status ----
+
+# Whom root lets reach the programs and the place of this test.
+chmod 711 "$tmp"
+as_nobody() {
+	setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
+}
+if as_nobody test -x "$GOV"; then
+	ok 'status is for everybody' as_nobody "$GOV" status "$b" > "$tmp/out"
+	like "$(as_nobody "$GOV" why "$b/config" 2>&1)" \
+	    "$b/config: nothing has failed there*" 'and so is why'
+	nok 'debug is not' as_nobody "$GOV" debug metrics "$b" \
+	    > "$tmp/out" 2>&1
+	nok 'nor what else the daemon keeps' \
+	    as_nobody cat "$(state 2)/identity" 2> "$tmp/err"
+else
+	skip "others can't run $GOV"
+fi
 leader=$(cluster leader)
 st=$(gov status --json "$b")
 is "$(jq -r .health <<< "$st")" ok 'status: health'

@@ -61,7 +61,8 @@ identity_create(const char *state_dir, struct identity *io)
 	struct identity id = *io;
 	int dir_fd, err;
 
-	if (mkdir(state_dir, 0700) != 0 && errno != EEXIST)
+	/* Others may reach the control socket in it, no more. */
+	if (mkdir(state_dir, 0711) != 0 && errno != EEXIST)
 		return -errno;
 	dir_fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir_fd < 0)

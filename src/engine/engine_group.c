@@ -117,7 +117,7 @@ engine_group_open(const struct group_conf *conf, struct engine **ret)
 		return -ENOMEM;
 	e->engine.ops = &engine_ops;
 	e->engine.self = conf->self;
-	if (mkdir(conf->dir, 0700) != 0 && errno != EEXIST) {
+	if (mkdir(conf->dir, 0711) != 0 && errno != EEXIST) {
 		err = -errno;
 		goto out;
 	}
