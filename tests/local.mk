@@ -146,9 +146,10 @@ check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \
 	tests/scenario/disk.t tests/scenario/signals.t tests/scenario/locks.t
 EXTRA_DIST += tests/scenario/actors.py tests/scenario/locks.py
 check_SCRIPTS += tests/scenario/names.t tests/scenario/cut.t \
-	tests/scenario/wall.t tests/scenario/fence.t
+	tests/scenario/wall.t tests/scenario/fence.t tests/scenario/editors.t
 EXTRA_DIST += tests/scenario/names.py tests/scenario/cut.py \
-	tests/scenario/wall.py tests/scenario/fence.py
+	tests/scenario/wall.py tests/scenario/fence.py \
+	tests/scenario/editors.py
 check_SCRIPTS += tests/scenario/leases.t
 EXTRA_DIST += tests/scenario/leases.py
 check_PROGRAMS += tests/scenario/interrupted
