@@ -265,6 +265,12 @@ void reply_made(struct mount *, fuse_req_t, uint64_t ino);
  * to the helper alone expire at once: see kview_reach(). */
 void reply_remember(struct mount *, fuse_req_t, struct fuse_entry_param *);
 void reply_attr(struct mount *, fuse_req_t, uint64_t ino);
+/*
+ * The answer to a SETATTR that was a refresh.  It is taken in as reply_made()'s
+ * is; changes of the tree wait for the caller's inode lock, what is told of
+ * refreshes beside the log doesn't (T6).
+ */
+void reply_refreshed(struct mount *, fuse_req_t, uint64_t ino);
 void reply_errno(fuse_req_t, int err); /* negative errno; 0: success */
 /* ESTALE once per thread and operation, then `natural`. */
 void reply_stale(struct mount *, fuse_req_t, uint32_t op, uint64_t dir,

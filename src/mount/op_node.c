@@ -384,7 +384,7 @@ op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int set,
 		if (err != 0)
 			reply_errno(req, err);
 		else
-			reply_attr(m, req, ino);
+			reply_refreshed(m, req, ino);
 		return;
 	}
 	p = pending_new(m, req, COMMAND_setattr, finish_setattr);

@@ -140,8 +140,8 @@ reply_made(struct mount *m, fuse_req_t req, uint64_t ino)
 	entry(m, req, ino, true);
 }
 
-void
-reply_attr(struct mount *m, fuse_req_t req, uint64_t ino)
+static void
+attributes(struct mount *m, fuse_req_t req, uint64_t ino, bool refreshed)
 {
 	struct store_txn *t = mount_view(m);
 	struct attr attr;
@@ -155,7 +155,19 @@ reply_attr(struct mount *m, fuse_req_t req, uint64_t ino)
 	}
 	attr = shown(m, &attr);
 	reply_stat(m, &attr, &st);
-	fuse_reply_attr(req, &st, attr_timeout(m, ino));
+	fuse_reply_attr(req, &st, refreshed ? 0 : attr_timeout(m, ino));
+}
+
+void
+reply_attr(struct mount *m, fuse_req_t req, uint64_t ino)
+{
+	attributes(m, req, ino, false);
+}
+
+void
+reply_refreshed(struct mount *m, fuse_req_t req, uint64_t ino)
+{
+	attributes(m, req, ino, true);
 }
 
 void
