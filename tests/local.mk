@@ -57,7 +57,7 @@ tests_sim_sim_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 # Long, for the night: other seeds than check's.  SEED=n starts elsewhere.
 .PHONY: soak
 soak: tests/sim/sim.t tests/mount/cross.t tests/mount/freshness.t \
-    tests/mount/crash.t
+    tests/mount/crash.t tests/unit/hostile.t tests/pace
 	tests/sim/sim.t $${SEED:-1000} 1000
 	for rate in 200 1000 3000 6000; do for commit in 0 1; do \
 		tests/mount/cross.t 20 $$rate $$commit $${SEED:-1000} || \
@@ -65,6 +65,12 @@ soak: tests/sim/sim.t tests/mount/cross.t tests/mount/freshness.t \
 	tests/mount/cross.t 20 1000 1 $${SEED:-1000} helper
 	tests/mount/freshness.t 10 $${SEED:-1000}
 	tests/mount/crash.t 200 $${SEED:-1000}
+	tests/unit/hostile.t $${SEED:-1000} 100000
+	$(SOAK) NAME_ROUNDS=10000 $(abs_top_srcdir)/tests/scenario/names.t
+	$(SOAK) LOCK_KILLS=100 $(abs_top_srcdir)/tests/scenario/locks.t kills
+	$(SOAK) TTL_MS=5000 $(abs_top_srcdir)/tests/scenario/cut.t all of them
+	$(SOAK) CRASH_ROUNDS=40 $(abs_top_srcdir)/tests/scenario/crash.t
+SOAK = GOV_SRC='$(abs_top_srcdir)' GOV_BUILD='$(abs_top_builddir)'
 check_PROGRAMS += tests/unit/engine.t
 tests_unit_engine_t_SOURCES = tests/unit/engine.c
 tests_unit_engine_t_LDADD = $(COMMON_LIBS)
