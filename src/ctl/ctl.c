@@ -106,7 +106,8 @@ on_connection(uv_stream_t *server, int status)
 	int err;
 
 	if (status != 0) {
-		log_warn("ctl: accept: %s", uv_strerror(status));
+		log_warn("ctl: cannot accept a client: %s, it has to ask "
+		    "again", uv_strerror(status));
 		return;
 	}
 	c = calloc(1, sizeof(*c));

@@ -136,6 +136,7 @@ session_begin(struct mount *m)
 	if (err != 0)
 		return err;
 	m->se = fuse_session_new(&args, &ops, sizeof ops, m);
+	fuse_opt_free_args(&args);
 	if (m->se == NULL)
 		return -EINVAL;
 	m->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);

@@ -99,8 +99,8 @@ listen_ready(uv_stream_t *listener, int status)
 	if (status == 0 && !net->stopping)
 		net_conn_accept(net, listener);
 	else if (status != 0)
-		log_warn("net: cannot accept a connection: %s",
-		    uv_strerror(status));
+		log_warn("net: cannot accept a connection: %s, its host dials "
+		    "again", uv_strerror(status));
 }
 
 void

@@ -46,6 +46,23 @@ static void on_delay(uv_timer_t *);
 static void cursor_update(struct replay *);
 static void pop(struct replay *, struct op *);
 
+static const char *const call_names[] = {
+    [HELPER_MKNOD] = "creation",
+    [HELPER_BORN] = "creation",
+    [HELPER_BORN_EMPTY] = "creation",
+    [HELPER_MKDIR] = "mkdir",
+    [HELPER_SYMLINK] = "symlink",
+    [HELPER_LINK] = "link",
+    [HELPER_UNLINK] = "unlink",
+    [HELPER_RMDIR] = "rmdir",
+    [HELPER_RENAME] = "rename",
+    [HELPER_EXCHANGE] = "exchange",
+    [HELPER_CONTENT] = "new content",
+    [HELPER_ATTRIB] = "new attributes",
+    [HELPER_MTIME] = "new times",
+    [HELPER_ATIME] = "new times",
+};
+
 int
 replay_open(const struct replay_conf *conf, struct replay **ret)
 {
@@ -589,12 +606,13 @@ replay_answered(struct replay *r, int err, uint32_t step)
 	metric_time(METRIC_replay_time, took_ns);
 	metric_add(METRIC_replay_ops, 1);
 	if (took_ns > LIMIT_REPLAY_CALL_MS * NS_PER_MS)
-		log_warn("replay: operation %u on '%s' took %llu ms",
-		    r->request.op, r->request.name,
+		log_warn("replay: %s of '%s' took %llu ms, what other hosts "
+		    "do is shown late",
+		    call_names[r->request.op], r->request.name,
 		    (unsigned long long)(took_ns / NS_PER_MS));
 	if (helper_stumbled(err))
-		log_debug("replay: operation %u on '%s', step %u: %s",
-		    r->request.op, r->request.name, step, strerror(-err));
+		log_debug("replay: %s of '%s', step %u: %s",
+		    call_names[r->request.op], r->request.name, step, strerror(-err));
 	if (r->moved && moved_dir(&r->current))
 		r->conf.dir_renamed(r->conf.arg);
 	if (!r->expected)

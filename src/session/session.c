@@ -387,7 +387,9 @@ open_done(struct engine_req *req, const struct outcome *outcome)
 			untold(s, outcome);
 		opened(s, outcome->value);
 	} else {
-		log_warn("session: open: %s", strerror(-outcome->err));
+		log_warn("session: cannot be opened: %s, trying again",
+		    outcome->reason != NULL ? outcome->reason
+					    : strerror(-outcome->err));
 		if (outcome->err == -OUTCOME_ESESSION)
 			forget(s);
 		/* turn() and status() try again; who waits goes with them,
