@@ -106,5 +106,5 @@ for round in 1 2 3; do
 	    "F7: both hosts show the same (round $round)"
 	nok "F7: and the size that is read" grep but <<< "$one"
 done
-ok "F7: and have the same tree" same 1 2
+ok "F7: and have the same tree" wait_for 5 same 1 2
 done_testing

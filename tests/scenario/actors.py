@@ -188,6 +188,11 @@ class Watch:
         """So far, not counting what the machine lost."""
         return (pace() - self.pace) * 1000
 
+    def lost_ns(self):
+        """What the machine lost."""
+        return max(0, (time.monotonic() - self.real - (pace() - self.pace)) *
+            1e9)
+
     def not_before(self, ms, text):
         took = (time.monotonic() - self.real) * 1000
         ok(took >= ms, '%s (%d ms)' % (text, took))

@@ -8,7 +8,7 @@
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 need_mounts
 need ip nsenter python3 setfattr
-export TTL_MS=${TTL_MS:-2000}
+export TTL_MS=${TTL_MS:-3000}
 export CLUSTER_CONF="session_ttl_ms = $TTL_MS"
 export NET=govtest$$
 

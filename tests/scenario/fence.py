@@ -210,7 +210,7 @@ def tried(text):
 
 
 def main():
-    signal.alarm(100)
+    signal.alarm(800)
     global WRITE
     WRITE += PRELUDE_TRIED
     try:

@@ -4,7 +4,7 @@
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 need_mounts
 need python3
-export TTL_MS=2000 # a renewal in time even while all tests run
+export TTL_MS=3000 # a renewal in time even while all tests run
 export CLUSTER_CONF="session_ttl_ms = $TTL_MS"
 cluster_up 3
 run_actors leases.py "$@"
