@@ -23,6 +23,11 @@ static void finish_setattr(struct pending *, const struct outcome *);
 static void setattr_draft(struct mount *, fuse_req_t, struct handle *,
     uint64_t ino, uint64_t size);
 
+/*
+ * O_TRUNC has the kernel ask for security.capability each time.  Only an inode
+ * marked S_NOSEC is spared that; FUSE_HANDLE_KILLPRIV_V2 allows the mark, but a
+ * direct write never sets it, so there is nothing to be gained here.
+ */
 void
 op_init(void *arg, struct fuse_conn_info *conn)
 {
