@@ -29,6 +29,7 @@ static void handles_start(struct group *);
 static void on_tick(uv_timer_t *);
 static void on_prepare(uv_prepare_t *);
 static void on_check(uv_check_t *);
+static void crowd_update(struct group *);
 static void on_idle(uv_idle_t *);
 static void turn(struct group *);
 static void turn_once(struct group *);
@@ -304,7 +305,20 @@ on_prepare(uv_prepare_t *h)
 static void
 on_check(uv_check_t *h)
 {
-	turn(h->data);
+	struct group *g = h->data;
+
+	if (!g->wanted)
+		g->n_foreign++;
+	turn(g);
+}
+
+/* What came with a write of ours (its OPEN, its replay) makes no crowd. */
+static void
+crowd_update(struct group *g)
+{
+	g->crowded = g->n_foreign > CROWD_PER_MS * g->conf.heartbeat_ms &&
+	    g->n_foreign > CROWD_PER_WRITE * g->n_written;
+	g->n_foreign = g->n_written = 0;
 }
 
 static void
@@ -314,6 +328,7 @@ on_tick(uv_timer_t *h)
 
 	if (g->failed)
 		return;
+	crowd_update(g);
 	if (g->started && !g->closing)
 		io_tick(g);
 	watch(g);

@@ -48,6 +48,10 @@ enum group_frame {
 #define FSM_TURN_COMMANDS 512
 /* Bytes of other hosts' commands that wait for a leader to be ready. */
 #define FORWARD_QUEUE_BYTES (64u << 20)
+/* Others have the loop if they took it that often, at more than that for each
+ * of our writes: then it waits for no disk.  One client's put is 2 or 3. */
+#define CROWD_PER_MS 3
+#define CROWD_PER_WRITE 4
 /* A frame of AppendEntries, unless one entry is longer. */
 #define APPEND_FRAME_BYTES (1u << 20)
 /* A buffer that once held more gives its memory back. */
@@ -173,6 +177,10 @@ struct group {
 	uint64_t rev, replayed; /* of this host, as reported */
 	bool report_changed;
 	unsigned ticks;		/* since the others were told last */
+	/* Since the last tick: turns of the loop that were not for us, and
+	 * writes to the log; and whether that was a crowd. */
+	unsigned n_foreign, n_written;
+	bool crowded;
 
 	uv_timer_t tick;
 	uv_prepare_t prepare;
@@ -235,7 +243,8 @@ void io_fini(struct group *);
 int io_load(struct group *, const struct wal_recovery *, uint64_t upto);
 void io_settle(struct group *);	      /* term and vote are on disk */
 void io_close_turn(struct group *);
-bool io_alone(struct group *); /* one command is on its way to the log */
+/* One command is on its way to the log, and nobody else has the loop. */
+bool io_alone(struct group *);
 bool io_full(struct group *); /* no room on disk: as if cut off */
 void io_tick(struct group *);
 

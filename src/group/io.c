@@ -451,6 +451,7 @@ write_submit(struct group *g, struct io_write *w)
 {
 	w->queued = true;
 	g->io.n_writes++;
+	g->n_written++;
 	wal_note_commit(g->wal, g->raft.commit_index);
 	if (w->kind == WRITE_TRUNCATE) {
 		wal_truncate(g->wal, &w->req, w->index);
@@ -470,8 +471,8 @@ io_alone(struct group *g)
 	struct io_write *w = STAILQ_FIRST(&g->io.writes);
 	struct entry_reader e;
 
-	if (g->io.n_writes != 1 || w->kind != WRITE_APPEND || w->n != 1 ||
-	    g->forward.n_pending > 1 || g->forward.n_theirs > 0)
+	if (g->io.n_writes != 1 || g->crowded || w->kind != WRITE_APPEND ||
+	    w->n != 1 || g->forward.n_pending > 1 || g->forward.n_theirs > 0)
 		return false;
 	return w->entries[0].type != RAFT_COMMAND ||
 	    (entry_open(w->entries[0].payload, &e) == 0 && e.header.n == 1);
