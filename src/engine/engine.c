@@ -61,6 +61,12 @@ engine_refreshed_ns(struct engine *e, uint64_t node)
 	return e->ops->refreshed_ns(e, node);
 }
 
+uint64_t
+engine_renewed_ns(struct engine *e, uint64_t session)
+{
+	return e->ops->renewed_ns(e, session);
+}
+
 bool
 engine_alone(struct engine *e)
 {

@@ -46,6 +46,7 @@ struct engine_member {
 	const char *role; /* "leader", "voter", "standby" */
 	bool alive;
 	uint64_t applied, rev, replayed; /* as last heard; this host: exact */
+	uint64_t heard_ns; /* clock_now_ns() then; 0: never, or this host */
 };
 
 /*
@@ -126,6 +127,8 @@ void engine_renew_cancel(struct engine *, struct engine_renewal *);
 /* When a ttl file was last refreshed, as the leader told everybody at most
  * 0.5 s ago: ns since the epoch of the leader's clock; 0: not known. */
 uint64_t engine_refreshed_ns(struct engine *, uint64_t node);
+/* When a session was last renewed, clock_now_ns(): the leader knows; else 0. */
+uint64_t engine_renewed_ns(struct engine *, uint64_t session);
 /* No other host can decide anything without this one: its only voter.  Then
  * nobody ends its session while it doesn't run. */
 bool engine_alone(struct engine *);

@@ -32,6 +32,7 @@ static void barrier_cancel(struct engine *, struct engine_barrier *);
 static int renew(struct engine *, struct engine_renewal *);
 static void renew_cancel(struct engine *, struct engine_renewal *);
 static uint64_t refreshed_ns(struct engine *, uint64_t);
+static uint64_t renewed_ns(struct engine *, uint64_t);
 static bool alone(struct engine *);
 static void status(struct engine *, struct engine_status *);
 static unsigned members(struct engine *, struct engine_member *, unsigned);
@@ -59,6 +60,7 @@ static const struct engine_ops engine_ops = {
     .renew = renew,
     .renew_cancel = renew_cancel,
     .refreshed_ns = refreshed_ns,
+    .renewed_ns = renewed_ns,
     .alone = alone,
     .status = status,
     .members = members,
@@ -241,6 +243,13 @@ refreshed_ns(struct engine *engine, uint64_t node)
 	    node);
 }
 
+static uint64_t
+renewed_ns(struct engine *engine, uint64_t session)
+{
+	return group_renewed_ns(((struct engine_group *)engine)->group,
+	    session);
+}
+
 static bool
 alone(struct engine *engine)
 {
@@ -291,7 +300,8 @@ members(struct engine *engine, struct engine_member *ret, unsigned max)
 		    .alive = s[i].alive,
 		    .applied = s[i].applied,
 		    .rev = s[i].rev,
-		    .replayed = s[i].replayed};
+		    .replayed = s[i].replayed,
+		    .heard_ns = s[i].heard_ns};
 		memcpy(ret[i].name, s[i].conf->name, sizeof(ret[i].name));
 		memcpy(ret[i].address, s[i].conf->address,
 		    sizeof(ret[i].address));

@@ -15,6 +15,7 @@ struct engine_ops {
 	int (*renew)(struct engine *, struct engine_renewal *);
 	void (*renew_cancel)(struct engine *, struct engine_renewal *);
 	uint64_t (*refreshed_ns)(struct engine *, uint64_t);
+	uint64_t (*renewed_ns)(struct engine *, uint64_t);
 	bool (*alone)(struct engine *);
 	void (*status)(struct engine *, struct engine_status *);
 	unsigned (*members)(struct engine *, struct engine_member *, unsigned);

@@ -231,6 +231,14 @@ local_refreshed_ns(struct engine *e, uint64_t node)
 	return 0;
 }
 
+static uint64_t
+local_renewed_ns(struct engine *e, uint64_t session)
+{
+	(void)e;
+	(void)session;
+	return 0;
+}
+
 /* A test that takes its health away shall see what others see then. */
 static bool
 local_alone(struct engine *e)
@@ -327,6 +335,7 @@ static const struct engine_ops local_ops = {
 	.renew = local_renew,
 	.renew_cancel = local_renew_cancel,
 	.refreshed_ns = local_refreshed_ns,
+	.renewed_ns = local_renewed_ns,
 	.alone = local_alone,
 	.status = local_status,
 	.members = local_members,

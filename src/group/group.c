@@ -700,7 +700,8 @@ group_members(struct group *g, struct group_member_status *ret, unsigned max)
 		    .alive = member_is_alive(g, m),
 		    .applied = m->self ? g->published : m->applied,
 		    .rev = m->self ? g->rev : m->rev,
-		    .replayed = m->self ? g->replayed : m->replayed};
+		    .replayed = m->self ? g->replayed : m->replayed,
+		    .heard_ns = m->heard_ns};
 	}
 	return n;
 }

@@ -66,6 +66,7 @@ struct group_member_status {
 	const struct group_member_conf *conf;
 	bool leader, alive;
 	uint64_t applied, rev, replayed; /* as last heard */
+	uint64_t heard_ns; /* clock_now_ns() then; 0: never, or this host */
 };
 
 struct group_ops {
@@ -119,6 +120,8 @@ int group_renew(struct group *, uint64_t session, const uint64_t *nodes,
 void group_renew_cancel(struct group *, struct group_renewal *);
 /* When a ttl file was refreshed, by the leader's wall clock; 0: not known. */
 uint64_t group_refreshed_ns(struct group *, uint64_t node);
+/* When a session was last renewed, clock_now_ns(); the leader knows, else 0. */
+uint64_t group_renewed_ns(struct group *, uint64_t session);
 /* The group has one voter: nothing is decided without this host. */
 bool group_alone(struct group *);
 

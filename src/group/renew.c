@@ -117,6 +117,19 @@ group_refreshed_ns(struct group *g, uint64_t node)
 	return n == NULL ? 0 : n->wall_ns;
 }
 
+uint64_t
+group_renewed_ns(struct group *g, uint64_t session)
+{
+	struct lease *l = &g->lease;
+	struct lease_session *s = lease_session_find(l, session);
+	uint64_t left;
+
+	if (l->term == 0 || s == NULL)
+		return 0;
+	left = s->expiry_ns > l->clock_ns ? s->expiry_ns - l->clock_ns : 0;
+	return clock_now_ns() - s->ttl_ns + left;
+}
+
 static void
 move(struct group_renewal *r, struct renewal_list *to)
 {

@@ -239,6 +239,14 @@ session_deadline_ns(const struct session *s)
 	return engine_alone(s->engine) ? alone : s->keep.deadline_ns;
 }
 
+uint64_t
+session_renewed_ns(const struct session *s)
+{
+	const struct keep *k = &s->keep;
+
+	return s->ready ? k->deadline_ns - (k->ttl_ns - k->margin_ns) : 0;
+}
+
 int
 session_refresh(struct session *s, uint64_t node)
 {

@@ -76,6 +76,8 @@ uint64_t session_id(const struct session *); /* 0: none */
 bool session_lost(const struct session *);
 /* clock_now_ns() when it is lost unless renewed; 0: there is none. */
 uint64_t session_deadline_ns(const struct session *);
+/* clock_now_ns() before the last renewal that was confirmed was sent; 0: none. */
+uint64_t session_renewed_ns(const struct session *);
 void session_on_lost(struct session *, void (*lost)(void *arg,
     uint64_t session), void *arg);
 /* A new session is ready (also the first): owned files may be made again. */
