@@ -83,6 +83,13 @@
 #define LIMIT_TURN_NAMES 1024
 /* A call of the replay helper that lasts longer is logged with its name. */
 #define LIMIT_REPLAY_CALL_MS 1000
+/* News of .gov (dotgov_news.c): between two tellings, and how many files then.
+ * Ten times a second is faster than anybody reads, and 160 calls of the helper
+ * in a second, 20 us each, cost the replay of data less than a hundredth. */
+#define LIMIT_GOV_NEWS_MS 100
+#define LIMIT_GOV_NEWS 16
+/* A file of .gov: all locks of the tree at a line each. */
+#define LIMIT_GOV_TEXT (LIMIT_LOCKS * 256u)
 /* Control socket: one JSON line, and clients at a time. */
 #define LIMIT_CTL_LINE 65536
 #define LIMIT_CTL_CLIENTS 64

@@ -26,14 +26,23 @@ enum helper_op {
 	HELPER_ATTRIB,	/* IN_ATTRIB */
 	HELPER_MTIME,	/* IN_MODIFY: mtime alone, or truncate(2) */
 	HELPER_ATIME,	/* IN_ACCESS */
+	HELPER_TELL,	/* IN_MODIFY, IN_CLOSE_WRITE; by its path */
+	HELPER_TELL_DIR, /* IN_MODIFY; the same */
 };
+
+#define HELPER_PATH (2 * (LIMIT_NAME + 1))
 
 struct helper_request {
 	uint64_t id;
 	uint32_t op;	    /* enum helper_op */
 	uint32_t mode;	    /* of new nodes */
 	uint64_t dir, dir2; /* nodeids of directories */
-	char name[LIMIT_NAME + 1], name2[LIMIT_NAME + 1];
+	union {
+		struct {
+			char name[LIMIT_NAME + 1], name2[LIMIT_NAME + 1];
+		};
+		char path[HELPER_PATH]; /* HELPER_TELL*: from the root */
+	};
 };
 
 struct helper_answer {

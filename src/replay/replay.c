@@ -31,6 +31,9 @@ static bool merge(struct replay *, const struct change *);
 static void unmergeable(struct replay *, uint64_t ino);
 static void enqueue(struct replay *, const struct change *, bool born);
 static bool catch_up(struct replay *);
+static bool overdue(const struct replay_news *);
+static void begin_news(struct replay *);
+static void news_told(struct replay *, int err);
 static enum begun begin_change(struct replay *, struct store_txn *,
     struct op *);
 static enum begun begin_node(struct replay *, struct store_txn *, struct op *);
@@ -61,6 +64,8 @@ static const char *const call_names[] = {
     [HELPER_ATTRIB] = "new attributes",
     [HELPER_MTIME] = "new times",
     [HELPER_ATIME] = "new times",
+    [HELPER_TELL] = "news",
+    [HELPER_TELL_DIR] = "news",
 };
 
 int
@@ -228,6 +233,13 @@ replay_reconcile(struct replay *r, uint64_t dir, struct slice name, bool force)
 }
 
 void
+replay_tell(struct replay *r, struct replay_news *news)
+{
+	news->queued_ns = clock_now_ns();
+	DL_APPEND(r->news, news);
+}
+
+void
 replay_pump(struct replay *r)
 {
 	struct store_txn *t;
@@ -243,6 +255,11 @@ replay_pump(struct replay *r)
 			if (n++ < LIMIT_TURN_NAMES)
 				continue;
 			uv_timer_start(&r->delay, on_delay, 0, 0);
+			break;
+		}
+		if (r->news != NULL && helper_ready(r) &&
+		    (op == NULL || put_off(op) || overdue(r->news))) {
+			begin_news(r);
 			break;
 		}
 		if (op == NULL || !helper_ready(r) || delayed(r, op))
@@ -343,7 +360,7 @@ replay_enact_name(struct replay *r, uint64_t dir, struct slice name,
 	struct store_txn *t;
 	bool ready;
 
-	if (!r->in_flight || r->moved)
+	if (!r->in_flight || r->moved || r->telling)
 		return -ESTALE;
 	if (link) { /* LINK names only the new name */
 		if (dir != q->dir2 || !slice_eq(name, slice_str(q->name2)))
@@ -369,6 +386,8 @@ replay_enact_node(struct replay *r, uint64_t ino)
 {
 	struct store_txn *t;
 
+	if (r->in_flight && r->telling)
+		return r->news->ino == ino ? 0 : -ESTALE;
 	if (!r->in_flight || r->current.node != ino)
 		return -ESTALE;
 	if (r->current.kind == CHANGE_CONTENT ||
@@ -389,6 +408,44 @@ replay_unlinks(const struct replay *r, uint64_t ino)
 	return r->in_flight && r->moved &&
 	    ((c->kind == CHANGE_UNLINK && c->node == ino) ||
 	    (c->kind == CHANGE_RENAME && c->node2 == ino));
+}
+
+/* Changes go first, but not for ever. */
+static bool
+overdue(const struct replay_news *news)
+{
+	return clock_now_ns() - news->queued_ns >=
+	    LIMIT_GOV_NEWS_MS * NS_PER_MS;
+}
+
+static void
+begin_news(struct replay *r)
+{
+	struct helper_request *q = &r->request;
+
+	assert(!r->in_flight);
+	memset(q, 0, sizeof *q);
+	q->id = r->next_id++;
+	q->op = r->news->is_dir ? HELPER_TELL_DIR : HELPER_TELL;
+	memcpy(q->path, r->news->path, sizeof q->path);
+	r->in_flight = r->telling = true;
+	r->moved = false;
+	r->sent_ns = clock_now_ns();
+	helper_send(r, q);
+}
+
+/* What can't be told of has gone; a helper that died is asked again. */
+static void
+news_told(struct replay *r, int err)
+{
+	struct replay_news *news = r->news;
+
+	r->in_flight = r->telling = false;
+	if (err == -EINTR)
+		return;
+	DL_DELETE(r->news, news);
+	metric_add(METRIC_news_told, 1);
+	news->told(news);
 }
 
 static enum helper_op
@@ -600,11 +657,7 @@ replay_answered(struct replay *r, int err, uint32_t step)
 	struct store_txn *t;
 	uint64_t took_ns = clock_now_ns() - r->sent_ns;
 
-	assert(r->in_flight && op != NULL);
-	tell_links(r);
-	r->in_flight = false;
-	metric_time(METRIC_replay_time, took_ns);
-	metric_add(METRIC_replay_ops, 1);
+	assert(r->in_flight && (r->telling || op != NULL));
 	if (took_ns > LIMIT_REPLAY_CALL_MS * NS_PER_MS)
 		log_warn("replay: %s of '%s' took %llu ms, what other hosts "
 		    "do is shown late",
@@ -613,6 +666,14 @@ replay_answered(struct replay *r, int err, uint32_t step)
 	if (helper_stumbled(err))
 		log_debug("replay: %s of '%s', step %u: %s",
 		    call_names[r->request.op], r->request.name, step, strerror(-err));
+	if (r->telling) {
+		news_told(r, err);
+		return;
+	}
+	tell_links(r);
+	r->in_flight = false;
+	metric_time(METRIC_replay_time, took_ns);
+	metric_add(METRIC_replay_ops, 1);
 	if (r->moved && moved_dir(&r->current))
 		r->conf.dir_renamed(r->conf.arg);
 	if (!r->expected)

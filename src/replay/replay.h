@@ -19,6 +19,7 @@
 
 #include "engine/engine.h"
 #include "replay/kview.h"
+#include "replay/protocol.h"
 
 struct replay;
 
@@ -48,6 +49,22 @@ void replay_push(struct replay *, const struct change *, bool born);
  * name over nothing goes as well. */
 void replay_reconcile(struct replay *, uint64_t dir, struct slice name,
     bool force);
+/*
+ * A node outside the tree has changed: the helper touches it, so that whoever
+ * watches it is woken.  It does so when no change waits, or after
+ * LIMIT_GOV_NEWS_MS all the same; no revision depends on it.  The caller owns
+ * the news until told, which is exactly once, from the loop, unless
+ * replay_stop() comes first.
+ */
+struct replay_news {
+	uint64_t ino;
+	bool is_dir;
+	char path[HELPER_PATH]; /* from the root, no slash before it */
+	void (*told)(struct replay_news *);
+	uint64_t queued_ns; /* replay's, as are these */
+	struct replay_news *prev, *next;
+};
+void replay_tell(struct replay *, struct replay_news *);
 /* Begin what the turn has queued. */
 void replay_pump(struct replay *);
 
@@ -64,7 +81,7 @@ pid_t replay_pid(const struct replay *);	  /* of the helper; 0: none */
 /* MKNOD, MKDIR, SYMLINK, UNLINK, RMDIR (name2 empty), LINK, RENAME. */
 int replay_enact_name(struct replay *, uint64_t dir, struct slice name,
     uint64_t dir2, struct slice name2, uint64_t *ret_ino);
-/* OPEN or SETATTR of a node. */
+/* OPEN or SETATTR of a node, or of what there is news of. */
 int replay_enact_node(struct replay *, uint64_t ino);
 /* The helper is taking a name from the node: answered, not returned yet. */
 bool replay_unlinks(const struct replay *, uint64_t ino);

@@ -112,6 +112,10 @@ enact_one(const struct helper_request *r, int d, int d2, uint32_t *step)
 		return utimensat(d, r->name, modified, AT_SYMLINK_NOFOLLOW);
 	case HELPER_ATIME:
 		return utimensat(d, r->name, accessed, AT_SYMLINK_NOFOLLOW);
+	case HELPER_TELL:
+		return enact_content(d, r->path, step);
+	case HELPER_TELL_DIR:
+		return utimensat(d, r->path, modified, AT_SYMLINK_NOFOLLOW);
 	}
 	errno = EINVAL;
 	return -1;
@@ -122,6 +126,8 @@ enact(const struct helper_request *r, uint32_t *step)
 {
 	int d, d2 = -1, err = 0;
 
+	if (r->op == HELPER_TELL || r->op == HELPER_TELL_DIR)
+		return enact_one(r, root_fd, -1, step) != 0 ? -errno : 0;
 	d = r->name[0] == '\0' ? root_fd : open_dir(r->dir);
 	if (d < 0)
 		return -errno;

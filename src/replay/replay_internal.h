@@ -31,8 +31,10 @@ struct replay {
 	 * them are brought up to date. */
 	uint64_t behind_rev; /* of the first change not queued; 0: none */
 	uint64_t behind_ns;  /* and when: clock_now_ns() */
+	struct replay_news *news; /* oldest first */
 	/* What the helper is doing now. */
 	bool in_flight;
+	bool telling;	     /* the oldest news, not current */
 	bool moved;	     /* its request has come and K has moved */
 	bool expected;	     /* current is a queued change, not a step of ours */
 	struct change current;
