@@ -430,6 +430,7 @@ watching() {
 
 # ---- R15 to R17: locks ----
 
+locks_of() { printf '%s\n' "$1/.gov/locks/config/$name/lock/l"; }
 token_of() { attr token "$1"; }
 
 locking() {
@@ -445,14 +446,14 @@ locking() {
 	flock -u "$B/lock/l" true 2>/dev/null
 	nok 'R15: only the owner unlocks (not so: etcd)' \
 	    flock -n "$C/lock/l" true
-	ok 'R15: .gov/locks names it' grep -q "/lock/l held flock exclusive" \
-	    "$top_b/.gov/locks"
+	ok 'R15: .gov/locks says who' grep -q "^held flock exclusive" \
+	    "$(locks_of "$top_b")"
 	flock "$B/lock/l" sh -c "echo b >> '$out/order'" &
 	waiter=$!
-	wait_for 5 grep -q "/lock/l waits" "$top_a/.gov/locks"
+	wait_for 5 grep -q "^waits" "$(locks_of "$top_a")"
 	flock "$C/lock/l" sh -c "echo c >> '$out/order'" &
 	waiter="$waiter $!"
-	wait_for 5 sh -c "[ \$(grep -c '/lock/l waits' '$top_a/.gov/locks') = 2 ]"
+	wait_for 5 sh -c "[ \$(grep -c '^waits' '$(locks_of "$top_a")') = 2 ]"
 	kill -9 "$first"
 	# shellcheck disable=SC2086
 	wait $waiter

@@ -223,7 +223,8 @@ local_status(void *arg, struct ctl_local *ret)
 	ret->mountpoint = d->mountpoint;
 	ret->replayed = st.cursor;
 	ret->lag_ns = st.lag_ns;
-	ret->lagging = st.lagging;
+	ret->health = st.health;
+	ret->since_ns = st.since_ns;
 }
 
 /* What stands between the kernel's view and the committed tree. */

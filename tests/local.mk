@@ -158,6 +158,8 @@ EXTRA_DIST += tests/scenario/names.py tests/scenario/cut.py \
 	tests/scenario/editors.py
 check_SCRIPTS += tests/scenario/leases.t
 EXTRA_DIST += tests/scenario/leases.py
+check_SCRIPTS += tests/scenario/dotgov.t
+EXTRA_DIST += tests/scenario/dotgov.py
 check_PROGRAMS += tests/scenario/interrupted
 tests_scenario_interrupted_SOURCES = tests/scenario/interrupted.c
 

@@ -120,20 +120,12 @@ set_text(json_t *obj, const char *key, const char *bytes, size_t len)
 	json_object_set_new(obj, key, text);
 }
 
-static void
-local_get(struct ctl *ctl, struct ctl_local *ret)
-{
-	*ret = (struct ctl_local){ .replayed = engine_rev(ctl->engine) };
-	if (ctl->hooks.local != NULL)
-		ctl->hooks.local(ctl->hooks.arg, ret);
-}
-
 static const char *
-health_word(const struct engine_status *st, const struct ctl_local *local)
+health_word(const struct engine_status *st)
 {
 	switch (st->health) {
 	case ENGINE_OK:
-		return local->lagging ? "lagging" : "ok";
+		return "ok";
 	case ENGINE_SUSPENDED:
 		return "suspended";
 	case ENGINE_READONLY:
@@ -142,6 +134,19 @@ health_word(const struct engine_status *st, const struct ctl_local *local)
 		return "lost";
 	}
 	return "lost";
+}
+
+static void
+local_get(struct ctl *ctl, struct ctl_local *ret)
+{
+	struct engine_status st;
+
+	engine_status(ctl->engine, &st);
+	*ret = (struct ctl_local){ .replayed = st.rev,
+	    .health = health_word(&st),
+	    .since_ns = st.since_ns };
+	if (ctl->hooks.local != NULL)
+		ctl->hooks.local(ctl->hooks.arg, ret);
 }
 
 static int
@@ -155,10 +160,9 @@ answer_status(struct ctl_client *c, json_t *request, json_t *reply)
 	local_get(c->ctl, &local);
 	json_object_set_new(reply, "name", json_string(engine_name(engine)));
 	set_id(reply, "id", engine_self(engine));
-	json_object_set_new(reply, "health",
-	    json_string(health_word(&st, &local)));
+	json_object_set_new(reply, "health", json_string(local.health));
 	json_object_set_new(reply, "since_s",
-	    json_integer((clock_now_ns() - st.since_ns) / NS_PER_S));
+	    json_integer((clock_now_ns() - local.since_ns) / NS_PER_S));
 	json_object_set_new(reply, "role", json_string(st.role));
 	json_object_set_new(reply, "leader", json_string(st.leader_name));
 	set_id(reply, "leader_id", st.leader);

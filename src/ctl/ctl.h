@@ -24,12 +24,13 @@ struct ctl_local {
 	const char *mountpoint; /* NULL: not mounted; valid during the call */
 	uint64_t replayed;	/* revision shown by this host's kernel */
 	uint64_t lag_ns;	/* age of the oldest change not replayed yet */
-	bool lagging;		/* opens had to go on without it (CONTRACT O3) */
+	const char *health;	/* first word of .gov/health; static */
+	uint64_t since_ns;	/* clock_now_ns(): when it became so */
 };
 
 struct ctl_hooks {
 	void *arg;
-	/* NULL: there is no mount, the published revision is shown. */
+	/* NULL: there is no mount, what the engine says is shown. */
 	void (*local)(void *arg, struct ctl_local *ret);
 	/* Text for `gov debug dump`: kernel view, queues.  May be NULL. */
 	void (*dump)(void *arg, struct buf *ret);

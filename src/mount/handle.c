@@ -35,7 +35,7 @@ handle_new(struct mount *m, uint64_t ino, int flags)
 	    (flags & O_TRUNC) != 0;
 	h->append = h->writes && (flags & O_APPEND) != 0;
 	buf_init(&h->draft, LIMIT_FILE_MAX);
-	buf_init(&h->text, LIMIT_FRAME);
+	buf_init(&h->text, LIMIT_GOV_TEXT);
 	if (!dotgov_is(ino)) {
 		h->node = kview_node(m->kview, ino);
 		h->node->n_handles++;
@@ -95,6 +95,7 @@ handle_free(struct mount *m, struct handle *h)
 	buf_fini(&h->text);
 	free(h->listing);
 	version_drop(h->pin);
+	dotgov_released(m, h);
 	if (node != NULL) {
 		handle_set_dirty(m, h, false);
 		DL_DELETE(node->handles, h);

@@ -1,7 +1,10 @@
 libgovfs_a_SOURCES += \
 	src/mount/caller.c \
 	src/mount/commit.c \
-	src/mount/dotgov.c \
+	src/mount/dotgov.c src/mount/dotgov.h \
+	src/mount/dotgov_locks.c \
+	src/mount/dotgov_news.c \
+	src/mount/dotgov_text.c \
 	src/mount/fusemount.c \
 	src/mount/handle.c \
 	src/mount/life.c \

@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
-#include "mount/mount_internal.h"
+#include "mount/dotgov.h"
 #include "tree/tree.h"
 
 /* How often bounds of parked requests are looked at, while there are any. */
@@ -49,6 +49,7 @@ static const struct fuse_lowlevel_ops ops = {
 	.release = op_release,
 	.fallocate = op_fallocate,
 	.ioctl = op_ioctl,
+	.poll = op_poll,
 	.flock = op_flock,
 	.setlk = op_setlk,
 	.getlk = op_getlk,
@@ -96,6 +97,7 @@ mount_open(const struct mount_conf *conf, struct mount **ret)
 	assert(m != NULL);
 	m->conf = *conf;
 	m->kview = kview_new();
+	dotgov_init(m);
 	err = session_begin(m);
 	if (err != 0)
 		return err;
@@ -238,6 +240,8 @@ on_tick(uv_timer_t *timer)
 		lock_tick(m, clock_now_ns());
 	if (m->parked != NULL)
 		park_expire(m, clock_now_ns());
+	dotgov_look(m);
+	replay_pump(m->replay);
 	metric_set(METRIC_drafts_bytes, (int64_t)m->drafts_bytes);
 }
 
@@ -309,6 +313,7 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 
 	lock_applied(m, a->outcome);
 	life_applied(m, a);
+	dotgov_applied(m, a);
 	/* The session's own requests are not behind a struct pending; and no
 	 * system call asked for a file to go with its holder. */
 	if (a->req != NULL && a->command->kind != COMMAND_session_open &&
@@ -349,13 +354,18 @@ on_turn(struct engine_subscriber *sub)
 	struct mount *m = (struct mount *)((char *)sub -
 	    offsetof(struct mount, subscriber));
 
+	dotgov_turn(m);
 	replay_pump(m->replay);
 }
 
 static void
 on_status(struct engine_subscriber *sub, const struct engine_status *status)
 {
-	/* What .gov/health says is made when it is read. */
+	struct mount *m = (struct mount *)((char *)sub -
+	    offsetof(struct mount, subscriber));
+
+	dotgov_look(m);
+	replay_pump(m->replay);
 }
 
 static void
@@ -439,8 +449,32 @@ mount_status(struct mount *m, struct mount_status *ret)
 	    .n_late = m->n_late,
 	    .n_handles = m->n_handles,
 	    .n_differences = kview_differences(m->kview),
-	    .lagging = m->late_ns != 0 && now - m->late_ns < LAGGING_NS,
+	    .health = mount_health(m),
+	    .since_ns = m->gov->since_ns,
 	};
+}
+
+const char *
+mount_health(struct mount *m)
+{
+	struct engine_status st;
+
+	if (session_lost(m->conf.session))
+		return "lost";
+	engine_status(m->conf.engine, &st);
+	switch (st.health) {
+	case ENGINE_SUSPENDED:
+		return "suspended";
+	case ENGINE_READONLY:
+		return "readonly";
+	case ENGINE_LOST:
+		return "lost";
+	case ENGINE_OK:
+		break;
+	}
+	return m->late_ns != 0 && clock_now_ns() - m->late_ns < LAGGING_NS
+	    ? "lagging"
+	    : "ok";
 }
 
 static void
@@ -487,6 +521,7 @@ mount_free(struct mount *m)
 	close(m->mounts_fd);
 	close(m->private_fd);
 	tid_free_all(m);
+	dotgov_fini(m);
 	fuse_session_unmount(m->se);
 	close(m->fuse_fd);
 	free(m->fbuf.mem);

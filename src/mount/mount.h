@@ -38,7 +38,9 @@ struct mount_status {
 	unsigned n_handles;
 	unsigned n_differences; /* names that the kernel has otherwise than C;
 				 * unborn files count */
-	bool lagging;		/* a parked request went on late, lately */
+	const char *health;	/* ok, lagging: a parked request went on late,
+				 * lately; suspended, readonly or lost */
+	uint64_t since_ns;	/* clock_now_ns(): when it became so */
 };
 
 /* Mounts.  The kernel's requests are answered once the loop runs. */

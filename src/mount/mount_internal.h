@@ -18,9 +18,6 @@
 /* Answers that only a kernel operation on that very name can make untrue. */
 #define FOR_EVER (365.0 * 86400.0)
 
-/* Inode numbers of .gov: no session's range reaches bit 63. */
-#define GOV_INO (UINT64_C(1) << 63)
-
 /* One content of one file, shared by the handles that show it. */
 struct version {
 	unsigned refs;
@@ -49,7 +46,7 @@ struct handle {
 	uint32_t generation;  /* the other part: a stale fh finds nobody */
 	uint64_t ino;
 	struct knode *node;   /* counted in n_handles; NULL for .gov */
-	struct handle *prev, *next; /* node->handles */
+	struct handle *prev, *next; /* node->handles; of .gov: its pollers */
 	int flags;	      /* open(2)'s */
 	bool is_dir, reads, writes, append, creator;
 	pid_t opener;	      /* process id */
@@ -86,6 +83,8 @@ struct handle {
 	/* A directory's listing, or the text of a .gov file. */
 	struct listing *listing;
 	struct buf text;
+	uint64_t seen_seq;    /* the newest news when it was made */
+	struct fuse_pollhandle *ph; /* owned; NULL: nobody polls */
 };
 
 /* A FLUSH, FSYNC or synchronous WRITE that waits for a commit under way. */
@@ -183,6 +182,7 @@ struct mount {
 	int mount_id;	 /* of the visible mount */
 	uv_timer_t timer; /* bounds of parked requests, health */
 	struct kview *kview;
+	struct dotgov *gov;
 	struct replay *replay;
 	struct engine_subscriber subscriber;
 	uint64_t revealed; /* REV: highest revision told to a local program */
@@ -214,6 +214,7 @@ struct mount {
 /* mount.c */
 struct mount *mount_of(fuse_req_t);
 bool mount_writable(struct mount *);
+const char *mount_health(struct mount *); /* first word of .gov/health */
 uint64_t mount_max_file(struct mount *); /* bytes; the tree's setting */
 struct store_txn *mount_view(struct mount *);
 void mount_reveal(struct mount *, uint64_t rev);
@@ -376,14 +377,31 @@ void life_stop(struct mount *); /* the end of the session takes the files */
 /* True: it is a ttl file, and *ret_err is what its refresh came to. */
 bool life_refresh(struct mount *, uint64_t ino, int *ret_err);
 
-/* dotgov.c */
+/* dotgov.c: .gov, see dotgov.h */
 bool dotgov_is(uint64_t ino);
 bool dotgov_lookup(struct mount *, fuse_req_t, uint64_t dir, const char *name);
 bool dotgov_attr(struct mount *, uint64_t ino, struct stat *ret);
-void dotgov_open(struct mount *, fuse_req_t, uint64_t ino,
+void dotgov_reply_attr(struct mount *, fuse_req_t, uint64_t ino);
+void dotgov_open(struct mount *, fuse_req_t, uint64_t ino, bool helper,
     struct fuse_file_info *);
+/* Makes the handle's text if that has to be made. */
+void dotgov_read(struct mount *, struct handle *, uint64_t off);
+void dotgov_poll(struct mount *, fuse_req_t, struct handle *,
+    struct fuse_pollhandle * /* takes */);
 void dotgov_readlink(struct mount *, fuse_req_t, uint64_t ino);
-void dotgov_readdir(fuse_req_t, size_t size, off_t off, bool plus);
+/* Calls for each name in a directory. */
+void dotgov_each(struct mount *, uint64_t dir,
+    void (*each)(void *arg, const char *name, uint64_t ino, uint32_t mode),
+    void *arg);
+
+/* dotgov_news.c */
+void dotgov_init(struct mount *);
+void dotgov_fini(struct mount *);
+void dotgov_forget(struct mount *, uint64_t ino, uint64_t n);
+void dotgov_released(struct mount *, struct handle *);
+void dotgov_applied(struct mount *, const struct engine_applied *);
+void dotgov_turn(struct mount *);
+void dotgov_look(struct mount *); /* at the state of this host */
 
 /* op_*.c: the kernel's requests */
 void op_init(void *, struct fuse_conn_info *);
@@ -414,6 +432,8 @@ void op_fsync(fuse_req_t, fuse_ino_t, int, struct fuse_file_info *);
 void op_release(fuse_req_t, fuse_ino_t, struct fuse_file_info *);
 void op_fallocate(fuse_req_t, fuse_ino_t, int, off_t, off_t,
     struct fuse_file_info *);
+void op_poll(fuse_req_t, fuse_ino_t, struct fuse_file_info *,
+    struct fuse_pollhandle *);
 void op_ioctl(fuse_req_t, fuse_ino_t, unsigned, void *,
     struct fuse_file_info *, unsigned, const void *, size_t, size_t);
 void op_flock(fuse_req_t, fuse_ino_t, struct fuse_file_info *, int);

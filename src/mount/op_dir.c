@@ -74,6 +74,12 @@ list_one(void *arg, const char *name, uint64_t ino)
 }
 
 static void
+list_gov(void *arg, const char *name, uint64_t ino, uint32_t mode)
+{
+	list(arg, ino, mode, name);
+}
+
+static void
 listing_free(struct listing *l)
 {
 	if (l == NULL)
@@ -98,7 +104,10 @@ listing_take(struct mount *m, struct handle *h)
 	kview_name_of(m->kview, lister.txn, h->ino, &parent, name);
 	list(h->listing, h->ino, S_IFDIR, ".");
 	list(h->listing, parent, S_IFDIR, "..");
-	kview_each(m->kview, lister.txn, h->ino, list_one, &lister);
+	if (dotgov_is(h->ino))
+		dotgov_each(m, h->ino, list_gov, h->listing);
+	else
+		kview_each(m->kview, lister.txn, h->ino, list_one, &lister);
 	store_abort(lister.txn);
 }
 
@@ -111,8 +120,8 @@ add_plain(fuse_req_t req, char *at, size_t room, const struct listed *e,
 	return fuse_add_direntry(req, at, room, name, &st, next);
 }
 
-/* The entry counts as a LOOKUP, but for the dots, and for names that are
- * another's by now: the kernel would believe what it is told. */
+/* The entry counts as a LOOKUP, but for the dots, names of .gov, and names that
+ * are another's by now: the kernel would believe what it is told. */
 static size_t
 add_plus(struct mount *m, fuse_req_t req, uint64_t dir, char *at, size_t room,
     const struct listed *e, const char *name, off_t next)
@@ -124,7 +133,7 @@ add_plus(struct mount *m, fuse_req_t req, uint64_t dir, char *at, size_t room,
 	struct attr attr;
 	size_t n;
 
-	if (!dots) {
+	if (!dots && !dotgov_is(dir)) {
 		t = mount_view(m);
 		if (kview_lookup(m->kview, t, dir, slice_str(name)) == e->ino &&
 		    kview_attr(m->kview, t, e->ino, &attr))
@@ -150,10 +159,6 @@ read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi,
 
 	if (h == NULL) {
 		reply_errno(req, -EIO);
-		return;
-	}
-	if (h->node == NULL) {
-		dotgov_readdir(req, size, off, plus);
 		return;
 	}
 	if (off == 0 || h->listing == NULL)

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -127,6 +128,7 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		read_file(m, req, h, size, (uint64_t)off);
 		return;
 	}
+	dotgov_read(m, h, (uint64_t)off);
 	n = part(0, h->text.len, (uint64_t)off, size, &from);
 	fuse_reply_buf(req, n > 0 ? (char *)h->text.ptr + from : NULL, n);
 }
@@ -367,4 +369,21 @@ op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 	} else {
 		reply_errno(req, -ENOTTY);
 	}
+}
+
+/* A file of the tree is always ready. */
+void
+op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+    struct fuse_pollhandle *ph)
+{
+	struct mount *m = mount_of(req);
+	struct handle *h = handle_get(m, fi);
+
+	if (h != NULL && dotgov_is(ino)) {
+		dotgov_poll(m, req, h, ph);
+		return;
+	}
+	if (ph != NULL)
+		fuse_pollhandle_destroy(ph);
+	fuse_reply_poll(req, POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM);
 }

@@ -144,10 +144,19 @@ lookup_early(struct mount *m, struct store_txn *t, uint64_t dir,
 	return true;
 }
 
+static void
+forget(struct mount *m, uint64_t ino, uint64_t n)
+{
+	if (dotgov_is(ino))
+		dotgov_forget(m, ino, n);
+	else
+		kview_forget(m->kview, ino, n);
+}
+
 void
 op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
-	kview_forget(mount_of(req)->kview, ino, n);
+	forget(mount_of(req), ino, n);
 	fuse_reply_none(req);
 }
 
@@ -155,7 +164,7 @@ void
 op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *f)
 {
 	for (size_t i = 0; i < count; i++)
-		kview_forget(mount_of(req)->kview, f[i].ino, f[i].nlookup);
+		forget(mount_of(req), f[i].ino, f[i].nlookup);
 	fuse_reply_none(req);
 }
 
@@ -219,13 +228,9 @@ void
 op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
-	struct stat st;
 
 	if (dotgov_is(ino)) {
-		if (dotgov_attr(m, ino, &st))
-			fuse_reply_attr(req, &st, 0);
-		else
-			reply_errno(req, -ENOENT);
+		dotgov_reply_attr(m, req, ino);
 		return;
 	}
 	if (oneshot(m, req, ino) || getattr_draft(m, req, ino, fi))
@@ -346,6 +351,8 @@ op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int set,
 		err = replay_enact_node(m->replay, ino);
 		if (err != 0)
 			reply_errno(req, err);
+		else if (dotgov_is(ino))
+			dotgov_reply_attr(m, req, ino);
 		else
 			reply_attr(m, req, ino);
 		return;

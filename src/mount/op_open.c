@@ -85,7 +85,7 @@ op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	    (fi->flags & O_TRUNC) != 0;
 
 	if (dotgov_is(ino)) {
-		dotgov_open(m, req, ino, fi);
+		dotgov_open(m, req, ino, helper, fi);
 		return;
 	}
 	if (helper) {

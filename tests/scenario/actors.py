@@ -231,11 +231,14 @@ def read(path):
 def locks(host, name):
     """What .gov/locks says of a file: [(state, {key: value})]."""
     rows = []
-    for line in read(HOST[host] + '/.gov/locks').splitlines():
+    try:
+        text = read(HOST[host] + '/.gov/locks/' + name)
+    except FileNotFoundError:
+        return rows  # that host has not heard of the file
+    for line in text.splitlines():
         words = line.split()
-        if words[0] == name:
-            rows.append((words[1], dict(
-                w.split('=', 1) for w in words[2:] if '=' in w)))
+        rows.append((words[0], dict(
+            w.split('=', 1) for w in words[1:] if '=' in w)))
     return rows
 
 
@@ -275,3 +278,14 @@ def health(host):
 
 def daemon(host):
     return int(cluster('pid', str(host)))
+
+
+def fault(host, name, value):
+    subprocess.run([GOV, 'debug', '--state', '%s/c/%d/state' % (TMP, host),
+        '--', 'fault', name, str(value)], check=True,
+        stdout=subprocess.DEVNULL)
+
+
+def cut(host, on=True):
+    for name in ('net_drop_in', 'net_drop_out'):
+        fault(host, name, -1 if on else 0)

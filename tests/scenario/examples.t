@@ -60,7 +60,7 @@ ok 'elect-primary: the others read who is' wait_for 10 matches "$primary" '^h1 '
 token=$(cut -d' ' -f2 "$primary")
 on 2 elect-primary db sleep 600 &
 second=$!
-wait_for 10 matches "$(host 1)/.gov/locks" '^locks/primary.db waits.*host=h2'
+wait_for 10 matches "$(host 1)/.gov/locks/locks/primary.db" '^waits.*host=h2'
 ok 'elect-primary: while it runs it stays' matches "$primary" '^h1 '
 kill -9 "$(cat "$tmp/first")"
 ok 'elect-primary: when it dies the next one takes over' \

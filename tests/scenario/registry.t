@@ -54,7 +54,7 @@ done
 (flock 9 && exec sleep 600) 9> "$(host 3)/locks/l" >/dev/null 2>&1 \
     {tap_out}>&- {tap_err}>&- &
 holder=$!
-wait_for 10 grep -q '^locks/l held' "$(host 1)/.gov/locks"
+wait_for 10 grep -q '^held' "$(host 1)/.gov/locks/locks/l"
 lease=$(($(now_ms) + $(lease_ms 3)))
 cluster kill 3
 ok 'R9: a file with lifetime session stays while its host may live' \

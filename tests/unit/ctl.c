@@ -32,7 +32,8 @@ local_hook(void *arg, struct ctl_local *ret)
 {
 	ret->replayed = 41;
 	ret->mountpoint = "/gov";
-	ret->lagging = *(bool *)arg;
+	if (*(bool *)arg)
+		ret->health = "lagging";
 }
 
 static void
