@@ -27,6 +27,12 @@ tap_ok(bool good, const char *file, int line, const char *fmt, ...)
 	if (!good) {
 		tap_failed++;
 		printf("# failed at %s:%d\n", file, line);
+		/* prove(1) shows no more than this. */
+		fprintf(stderr, "# failed at %s:%d: ", file, line);
+		va_start(ap, fmt);
+		vfprintf(stderr, fmt, ap);
+		va_end(ap);
+		fputc('\n', stderr);
 	}
 	fflush(stdout);
 	return good;

@@ -6,7 +6,7 @@
 
 need python3 getfattr
 need_mounts
-CLUSTER_CONF="write_timeout_ms = 1000" cluster_up 3
+CLUSTER_CONF="write_timeout_ms = 3000" cluster_up 3
 leader=$(cluster leader)
 cut=$((leader % 3 + 1))
 other=$((6 - leader - cut))
@@ -53,8 +53,8 @@ exec 3<>"$F/config/u/done" 4>"$F/config/u/born"
 echo new >&3
 echo born >&4
 before=$(proposed)
-fault "$leader" wal_sync_delay_ms 2000
-fault $other wal_sync_delay_ms 2000
+fault "$leader" wal_sync_delay_ms 5000
+fault $other wal_sync_delay_ms 5000
 fails ETIMEDOUT 'fsync(3)' & of_old=$!
 fails ETIMEDOUT 'fsync(4)' & of_new=$!
 (echo closed > "$F/config/u/closed") 2>/dev/null & of_closed=$!

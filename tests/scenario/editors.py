@@ -21,7 +21,7 @@ class Vim:
                 list(options) + [path])
         Vim.all.append(self)
 
-    def expect(self, text, seconds=20):
+    def expect(self, text, seconds=120):
         """Has it shown that since the last keys were sent?"""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -131,7 +131,7 @@ def test_vim():
     eq(read(C), 'max=20\n', 'U6: A says no: B\'s stays')
     def insists():  # past whatever prompt there is
         a.send(b'\x1b:w!\r')
-        if a.expect(b'really want to write', 2):
+        if a.expect(b'really want to write', 5):
             a.send(b'y')
         return until(lambda: read(C) == 'max=30\n', 2)
     ok(until(insists, 20), 'U6: A insists: A\'s is there', a.screen())
@@ -247,7 +247,7 @@ def test_link():
 
 
 def main():
-    signal.alarm(200)
+    signal.alarm(800)
     os.mkdir(HOST[1] + '/config/app')
     sync_all()
     try:
