@@ -332,14 +332,23 @@ elect_run(const struct gov_args *args)
 {
 	const char *mount = args->value[OPTION_MOUNT];
 	char path[4200];
+	uint64_t rev;
+	int err = 0;
 
 	if (strchr(args->argv[0], '/') != NULL)
 		return gov_usage("elect: a name, not a path");
 	if (mount == NULL)
 		mount = GOV_MOUNT_DEFAULT;
 	snprintf(path, sizeof path, "%s/locks/elect", mount);
-	if (mkdir(path, 0755) != 0 && errno != EEXIST)
-		return gov_fail_errno(path, -errno);
+	if (mkdir(path, 0755) != 0)
+		err = -errno;
+	/* Another host may have just made it: until it is shown here. */
+	if (err == -EEXIST && access(path, F_OK) != 0) {
+		snprintf(path, sizeof path, "%s/locks", mount);
+		err = gov_barrier(path, &rev);
+	}
+	if (err != 0 && err != -EEXIST)
+		return gov_fail_errno(path, err);
 	snprintf(path, sizeof path, "%s/locks/elect/%s", mount, args->argv[0]);
 	return run_locked(path, args);
 }

@@ -51,6 +51,14 @@ echo '1 h1' > "$(host 1)/locks/cron.job1"
 run 3 cron-once job1 $period touch "$tmp/again"
 ok 'cron-once: in the next period it is done again' test -e "$tmp/again"
 
+# ---- gov elect, the first of its kind ----
+
+fault 2 replay_delay_ms 300
+mkdir "$(host 1)/locks/elect"
+ok 'O3, R17: gov elect where its directory is not shown yet' \
+    gov elect --mount "$(host 2)" first -- true
+fault 2 replay_delay_ms 0
+
 # ---- elect-primary ----
 
 primary=$(host 3)/config/primary/db
