@@ -115,6 +115,7 @@ is "$(cat "$tmp"/won.? | sort | uniq -d)" "" "U8 F6: ... by one host alone"
 leader=$(cluster leader)
 one=$((leader % 3 + 1)) two=$((one % 3 + 1))
 H=$(host "$one")
+: > "$H/locks/x"
 cluster kill "$leader"
 cluster kill "$two"
 begin=$(pace_ms)
@@ -131,6 +132,9 @@ nok "U21 O6: from then on at once" sh -c ': > "$0"' "$H/config/app/z" \
     2>/dev/null
 ok "U21: ... (in less than a second)" test $(($(pace_ms) - begin)) -lt 1000
 like "$(cat "$H/.gov/health")" "readonly*quorum=1/3*" "U21: health says so"
+ok "U21: a lock is refused, not waited for" \
+    timeout 30 sh -c 'test -f "$0" && ! flock -n "$0" true' "$H/locks/x" \
+    2> "$tmp/u21"
 ok "U21 O7: ls never hangs" timeout 30 ls -ld "$H/config"/.
 ok "U21: nor does df" timeout 30 df --output=target "$H"
 cluster start "$two"
