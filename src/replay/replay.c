@@ -632,6 +632,27 @@ tell_links(struct replay *r)
 		r->conf.invalidate(r->conf.arg, ino);
 }
 
+/*
+ * The helper has taken in what it was told with its SETATTR only now, and the
+ * kernel takes that as it comes: a WRITE of ours may have passed it, and the
+ * commit behind that doesn't tell the kernel again.
+ */
+static void
+tell_attributes(struct replay *r, struct store_txn *t)
+{
+	struct kview *kv = r->conf.kview;
+	uint64_t ino = r->current.node;
+	struct knode *node = kview_find(kv, ino);
+	struct attr attr;
+
+	if (!r->moved || !kview_known(kv, ino) ||
+	    !kview_attr(kv, t, ino, &attr))
+		return;
+	if ((node != NULL && node->n_dirty > 0) ||
+	    attr.attr_rev != r->current.attr.attr_rev)
+		r->conf.invalidate(r->conf.arg, ino);
+}
+
 static bool
 helper_stumbled(int err)
 {
@@ -681,6 +702,7 @@ replay_answered(struct replay *r, int err, uint32_t step)
 	if (r->moved && err == -EINTR && op->born)
 		push_content(r, &op->change);
 	t = store_begin(engine_store(r->conf.engine), STORE_READ);
+	tell_attributes(r, t);
 	/* A helper that died between its open and its utimens has moved K, but
 	 * woken nobody: content and attributes are told again. */
 	if (r->moved && (err != -EINTR || r->current.kind < CHANGE_CONTENT))
