@@ -1,7 +1,7 @@
 # Programs are check_PROGRAMS, scripts check_SCRIPTS; all speak TAP.  A script
 # finds the sources by $srcdir and the programs by $builddir.
 check_SCRIPTS = tests/cluster.t tests/docs.t tests/gov.t tests/install.t \
-	tests/sources.t
+	tests/pace.t tests/sources.t
 EXTRA_DIST += $(check_SCRIPTS)
 
 check-programs: $(check_PROGRAMS)

@@ -72,7 +72,7 @@ __attribute__((noreturn)) static void
 pace_keep(char *path, void (*each_tick)(void))
 {
 	pthread_t thread;
-	uint64_t last, now, since, took, lost, owed = 0, goes;
+	uint64_t last, now, since, took, lost, owed = 0, pays, goes;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	pthread_create(&thread, NULL, pace_disk, path);
@@ -86,13 +86,17 @@ pace_keep(char *path, void (*each_tick)(void))
 			lost = took;
 		else if (took > PACE_TICK_US + PACE_LATE_US)
 			lost = took - PACE_TICK_US;
-		owed += PACE_HANDS * lost;
+		/* Its own time is lost in any case, however long; the other
+		 * hands' follows. */
+		goes = took - lost;
+		owed += (PACE_HANDS - 1) * lost;
 		if (owed > PACE_OWED_US)
 			owed = PACE_OWED_US;
-		goes = took > owed ? took - owed : 0;
+		pays = owed < goes ? owed : goes;
+		owed -= pays;
+		goes -= pays;
 		if (goes < took / PACE_LEAST)
 			goes = took / PACE_LEAST;
-		owed -= took - goes;
 		pace->us += goes;
 		if (each_tick != NULL)
 			each_tick();
