@@ -265,15 +265,42 @@ caller_descriptors(pid_t pid, const struct wanted *wanted,
 	ret->none = seen == 0;
 }
 
-/* Their directory's size says so, since Linux 6.2. */
-unsigned
-caller_n_descriptors(pid_t pid)
+/*
+ * Their directory's size says so, since Linux 6.2 (fs/proc/fd.c).  Who writes
+ * one file will write another: its directory stays open, which spares the walk
+ * to it, and belongs to this very thread, whoever gets its number later.
+ */
+pid_t
+caller_count(struct mount *m, pid_t tid, unsigned *ret_n)
 {
+	struct caller *c = &m->callers[(unsigned)tid % CALLERS];
 	char path[64];
 	struct stat st;
 
-	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-	return pid > 0 && stat(path, &st) == 0 ? (unsigned)st.st_size : 0;
+	*ret_n = 0;
+	if (tid <= 0)
+		return tid;
+	if (c->tid == tid && fstat(c->fd, &st) == 0) {
+		*ret_n = (unsigned)st.st_size;
+		return c->process;
+	}
+	if (c->tid != 0)
+		close(c->fd);
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)tid);
+	c->fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	c->tid = c->fd < 0 ? 0 : tid;
+	c->process = caller_process(tid);
+	if (c->tid != 0 && fstat(c->fd, &st) == 0)
+		*ret_n = (unsigned)st.st_size;
+	return c->process;
+}
+
+void
+caller_free_all(struct mount *m)
+{
+	for (int i = 0; i < CALLERS; i++)
+		if (m->callers[i].tid != 0)
+			close(m->callers[i].fd);
 }
 
 bool

@@ -107,14 +107,10 @@ still_open(struct mount *m, struct handle *h, pid_t process, bool *ret_none)
  * dup2(2), shells make before anything is written, and close the spare one.
  */
 static bool
-plainly_last(const struct handle *h, pid_t process)
+plainly_last(const struct handle *h, pid_t process, unsigned n_descriptors)
 {
-	unsigned n;
-
-	if (process != h->opener || !h->written || h->n_flushes > 1)
-		return false;
-	n = caller_n_descriptors(process);
-	return n != 0 && n + 1 == h->n_descriptors;
+	return process == h->opener && h->written && h->n_flushes == 1 &&
+	    n_descriptors != 0 && n_descriptors + 1 == h->n_descriptors;
 }
 
 /*
@@ -125,12 +121,13 @@ static enum flush_verdict
 flush_verdict(struct mount *m, struct handle *h, pid_t tid)
 {
 	pid_t process;
+	unsigned n;
 	bool open, none, ignored, held = life_held(m, h);
 
 	if (tid <= 0)
 		return FLUSH_COMMIT; /* of another pid namespace */
-	process = caller_process(tid);
-	if (plainly_last(h, process))
+	process = caller_count(m, tid, &n);
+	if (plainly_last(h, process, n))
 		return FLUSH_COMMIT;
 	open = still_open(m, h, process, &none);
 	if (none && caller_dying(tid)) {

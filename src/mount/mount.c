@@ -521,6 +521,7 @@ mount_free(struct mount *m)
 	close(m->mounts_fd);
 	close(m->private_fd);
 	tid_free_all(m);
+	caller_free_all(m);
 	dotgov_fini(m);
 	fuse_session_unmount(m->se);
 	close(m->fuse_fd);

@@ -163,6 +163,14 @@ struct tid {
 	UT_hash_handle hh;
 };
 
+/* Threads that wrote lately, each at its number: caller_count(). */
+#define CALLERS 128
+struct caller {
+	pid_t tid; /* 0: unused */
+	pid_t process;
+	int fd; /* /proc/TID/fd */
+};
+
 /* Names freed here that are remembered while the replay lags, newest kept. */
 #define OWN_NAMES 256
 struct own_name {
@@ -200,6 +208,7 @@ struct mount {
 	unsigned n_parked;
 	uint64_t n_late, late_ns;
 	struct tid *tids;
+	struct caller callers[CALLERS];
 	struct own_name own[OWN_NAMES];
 	unsigned n_own;
 	uint64_t n_dir_renames, dir_rename_ns;
@@ -245,7 +254,10 @@ struct descriptors {
 	bool none; /* it has none at all, of any file */
 };
 void caller_descriptors(pid_t, const struct wanted *, struct descriptors *ret);
-unsigned caller_n_descriptors(pid_t); /* of any file; 0: can't tell */
+/* Its thread group id, and how many descriptors that has, of any file; 0: can't
+ * tell. */
+pid_t caller_count(struct mount *, pid_t tid, unsigned *ret_n);
+void caller_free_all(struct mount *);
 /* Are two processes' descriptors one open file? */
 bool caller_shares(pid_t, int fd, pid_t other, int other_fd);
 

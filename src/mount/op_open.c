@@ -32,8 +32,8 @@ new_handle(struct mount *m, fuse_req_t req, uint64_t ino, int flags)
 	}
 	if (h->writes) {
 		caller_credentials(req, &h->cred);
-		h->opener = caller_process(fuse_req_ctx(req)->pid);
-		h->n_descriptors = caller_n_descriptors(h->opener);
+		h->opener = caller_count(m, fuse_req_ctx(req)->pid,
+		    &h->n_descriptors);
 	}
 	if (!h->append && (flags & O_TRUNC) == 0)
 		h->pin = version_pin(m, h->node);

@@ -332,6 +332,30 @@ os.closerange(0, 100)
 f = os.open("f", os.O_WRONLY | os.O_TRUNC); os.write(f, b"half")
 os.kill(os.getpid(), signal.SIGKILL)' 2>/dev/null
 	holds f abcd "F2: python: the content"
+	makes 2 "F2: python: one has the number of another that has gone" \
+	    python3 -c '
+import os
+def write(*copies):
+    f = os.open("f", os.O_WRONLY | os.O_TRUNC); os.write(f, b"a")
+    for copy in copies:
+        os.dup2(f, copy); os.close(f); os.write(copy, b"b"); f = copy
+    os.close(f); os._exit(0)
+first = os.fork()
+if first == 0:
+    write()
+os.waitpid(first, 0)
+for _ in range(1000):
+    with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+        last.write(str(first - 1))
+    second = os.fork()
+    if second == 0:
+        if os.getpid() == first:
+            os.dup2(0, 20); os.dup2(0, 21); write(9, 10)
+        os._exit(0)
+    os.waitpid(second, 0)
+    if second == first:
+        break'
+	holds f abb "F2: python: the content"
 	makes 1 "F2: python: a child inherits and exits" python3 -c '
 import os, subprocess
 with open("f", "w") as f:
