@@ -138,7 +138,7 @@ session_stop(struct session *s, void (*cb)(void *), void *arg)
 		return;
 	c->kind = COMMAND_session_close;
 	c->stamp = (struct stamp){.session = s->id,
-	    .seq = s->next_seq,
+	    .seq = s->next_seq++, /* requests may still come behind it */
 	    .done_below = s->done_below,
 	    .host = engine_self(s->engine),
 	    .privileged = true};

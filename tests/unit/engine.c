@@ -26,6 +26,7 @@ struct watch {
 	unsigned n_applied, n_remote, n_turns, n_status;
 	uint64_t rev;
 	bool in_order;
+	uint64_t closed_seq; /* of the session's end */
 };
 
 static uv_loop_t loop;
@@ -60,6 +61,8 @@ watch_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	w->in_order = w->in_order && a->rev >= w->rev &&
 	    a->rev == engine_rev(engine);
 	w->rev = a->rev;
+	if (a->command->kind == COMMAND_session_close)
+		w->closed_seq = a->command->stamp.seq;
 }
 
 static void
@@ -300,6 +303,25 @@ test_lost_session(void)
 }
 
 static void
+test_stop(void)
+{
+	struct call late = {.req.done = call_done};
+	bool done = false;
+
+	start(0);
+	run_until_ready();
+	session_stop(session, stopped, &done);
+	late.req.command = create("z", session_new_ino(session));
+	assert(session_submit(session, &late.req) == 0);
+	while (watch.closed_seq == 0 || !done)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	ok(late.req.command.stamp.seq != watch.closed_seq,
+	    "O5: a request made while the session ends has a place of its own");
+	is_int(late.outcome.err, -ESTALE, "which is behind that end");
+	finish();
+}
+
+static void
 test_readonly(void)
 {
 	struct call call = {.req.done = call_done};
@@ -353,6 +375,7 @@ main(void)
 	test_back_out();
 	test_window();
 	test_lost_session();
+	test_stop();
 	test_readonly();
 	test_barrier();
 	return done_testing();
