@@ -51,6 +51,9 @@ readindex_init(struct group *g)
 	TAILQ_INIT(&g->readindex.asked);
 	TAILQ_INIT(&g->readindex.known);
 	TAILQ_INIT(&g->readindex.done);
+	/* Above all numbers of the process before this one, whose answers may
+	 * still come: the leader was busy, or could not ask a majority. */
+	g->readindex.query = clock_now_ns();
 }
 
 void
@@ -268,7 +271,8 @@ recv_read_reply(struct group *g, struct member *m, uint64_t id, uint32_t err,
 	struct readindex *ri = &g->readindex;
 	struct group_read *read, *next;
 
-	if (m != group_leader(g) || g->raft.state != RAFT_FOLLOWER)
+	if (m != group_leader(g) || g->raft.state != RAFT_FOLLOWER ||
+	    id > ri->query)
 		return;
 	for (read = TAILQ_FIRST(&ri->asked); read != NULL; read = next) {
 		next = TAILQ_NEXT(read, link);

@@ -62,6 +62,7 @@ renew_init(struct group *g)
 	TAILQ_INIT(&g->lease.arrived);
 	TAILQ_INIT(&g->lease.confirming);
 	TAILQ_INIT(&g->lease.answered);
+	g->lease.last_id = clock_now_ns(); /* as in readindex.c */
 }
 
 void

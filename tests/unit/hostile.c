@@ -33,6 +33,7 @@ static uint64_t last = 1, last_term = 1; /* of the log that we lead with */
 static unsigned n_closed, n_opened;
 static uint64_t acked, applied; /* entries that the host has, as it says */
 static bool refused;
+static uint64_t asked; /* its newest question for the read index */
 static struct random rng;
 
 static void
@@ -128,6 +129,9 @@ on_frame(void *ctx, uint64_t peer, uint8_t type, struct slice payload)
 		break;
 	case FRAME_TERM:
 		answer_term(&r);
+		break;
+	case FRAME_READ:
+		asked = reader_u64(&r);
 		break;
 	case FRAME_GOSSIP:
 		applied = reader_u64(&r);
@@ -416,6 +420,49 @@ test_entries(void)
 	ok(reaches64(&applied, last), "and applied");
 }
 
+/* ---- answers ---- */
+
+static void
+answer_read(uint64_t id)
+{
+	struct buf b;
+
+	begin_frame(&b);
+	buf_u64(&b, id);
+	buf_u32(&b, 0);
+	buf_u64(&b, last);
+	send_frame(FRAME_READ_REPLY, &b);
+}
+
+/* We lead; what comes late may answer the process before this one. */
+static void
+test_answers(void)
+{
+	uint64_t was;
+
+	host_tell(&hs, 0, "barrier");
+	ok(reaches64(&asked, 1), "the host asks for the read index");
+	answer_read(asked + ((uint64_t)1 << 62));
+	acked = 0;
+	heartbeat(NULL);
+	ok(reaches64(&acked, last), "it has what comes next");
+	is_str(ask("count"), "count", "O4: an answer to what was never asked "
+	    "is none");
+	answer_read(asked);
+	is_str(said(), "barrier", "its own is");
+	was = asked;
+	host_kill(&hs, 0);
+	host_start(&hs, 0);
+	is_str(said(), "open", "the host starts again");
+	applied = asked = 0;
+	ok(reaches64(&applied, last), "and follows");
+	host_tell(&hs, 0, "barrier");
+	ok(reaches64(&asked, 1) && asked > was,
+	    "O4: no answer to its life before is one to its questions");
+	answer_read(asked);
+	is_str(said(), "barrier", "which are answered");
+}
+
 /* ---- anything ---- */
 
 /* How long the frames are that the group takes; others are cut off anywhere. */
@@ -525,6 +572,7 @@ main(int argc, char **argv)
 	uv_timer_start(&timer, heartbeat, 0, 20);
 	test_forwarded();
 	test_entries();
+	test_answers();
 	test_random(argc > 2 ? (unsigned)atoi(argv[2]) : 3000);
 	net_stop(net, wait_closed, &closed);
 	uv_close((uv_handle_t *)&timer, NULL);
