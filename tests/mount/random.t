@@ -112,9 +112,10 @@ EOP
 first=${GOV_SEED:-$((RANDOM * 32768 + RANDOM))}
 for seed in $(seq "$first" $((first + ${GOV_SEEDS:-4} - 1))); do
 	for i in 1 2; do
-		mkdir "$(host $i)/r$i.$seed" "$tmp/r$i.$seed"
-		python3 "$tmp/random.py" "$(host $i)/r$i.$seed" \
-		    "$tmp/r$i.$seed" "$seed$i" "${GOV_STEPS:-1000}" &
+		# One deeper: links to ../a stay in a directory of their own.
+		mkdir -p "$(host $i)/r$i.$seed/in" "$tmp/r$i.$seed/in"
+		python3 "$tmp/random.py" "$(host $i)/r$i.$seed/in" \
+		    "$tmp/r$i.$seed/in" "$seed$i" "${GOV_STEPS:-1000}" &
 	done
 	for i in 1 2; do
 		wait -n
