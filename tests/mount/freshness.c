@@ -527,8 +527,9 @@ play_hosts(enum kind how, unsigned ms, int n_dirs, char **dirs)
 	    (unsigned long long)stage->user[SLOWEST_US]);
 	rmdir(stage->mnt);
 	rmdir(stage->dir);
-	return here_have() && stale() == 0 &&
-		stage->user[BROKEN] + stage->user[WRONG] == 0 &&
+	if (stale() > 0)
+		return 2;
+	return here_have() && stage->user[BROKEN] + stage->user[WRONG] == 0 &&
 		stage->user[SLOWEST_US] < 2000000
 	    ? 0
 	    : 1;
