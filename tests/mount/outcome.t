@@ -168,6 +168,9 @@ echo birth >&4
 # First who could elect it: a command that a leader has may yet be committed.
 cluster kill $third
 cluster kill "$leader"
+# And what is on its way to a dead leader may be with it.
+ok "O6: who is left says so" wait_for 10 \
+    grep -q '^\(suspended\|readonly\|lost\)' "$S/.gov/health"
 begin=$(pace_ms)
 nok "O6: without a majority fsync fails" \
     python3 -c 'import os; os.fsync(3)' 2>"$tmp/err"
