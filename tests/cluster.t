@@ -5,9 +5,12 @@
 . "${GOV_SRC:-$(dirname "$0")/..}/tests/lib.sh"
 
 need_mounts
+# A machine that stalls ends no session, and refuses no change.
+export CLUSTER_CONF="session_ttl_ms = 30000
+write_timeout_ms = 30000"
 cluster_up 3
 mounts() { grep -c " $DIR/[0-9]*/gov fuse.govfs " /proc/self/mounts; }
-one_leads() { [ "$(cluster leader)" != "$1" ]; }
+one_leads() { local l; l=$(cluster leader) && [ "$l" != "$1" ]; }
 
 is "$(mounts)" 3 'three mounts, of type fuse.govfs'
 # shellcheck disable=SC2012

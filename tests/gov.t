@@ -6,6 +6,9 @@
 
 need jq getfattr
 need_mounts
+# A machine that stalls ends no session, and refuses no change.
+export CLUSTER_CONF="session_ttl_ms = 30000
+write_timeout_ms = 30000"
 cluster_up 3
 a=$(host 1) b=$(host 2)
 rev_of() { getfattr --absolute-names --only-values -n gov.rev "$1"; }
@@ -188,7 +191,11 @@ exits 1 'init refuses a list without this host' gov init --state "$tmp/s4" \
     -c "$tmp/conf4" --name z --members x=1f@127.0.0.1:7001 2> "$tmp/err"
 nok 'and leaves nothing' test -e "$tmp/s4" -o -e "$tmp/conf4"
 
-# ---- without a majority ----
+# ---- without a majority, changes wait 3 s ----
+cluster down
+sed -i 's/^write_timeout_ms.*/write_timeout_ms = 3000/' "$DIR"/*/govfs.conf
+cluster up 3 || bail_out "the cluster does not come up again"
+leader=$(cluster leader)
 for i in 1 2 3; do
 	[ "$i" = "$leader" ] || cluster kill "$i"
 done

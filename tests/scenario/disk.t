@@ -20,6 +20,9 @@ flip() {
 log_files() { ls "$(state "$1")"/wal/wal-*; }
 down() { cluster kill 1; cluster kill 2; cluster kill 3; }
 
+# A machine that stalls ends no session, and refuses no change.
+export CLUSTER_CONF="session_ttl_ms = 30000
+write_timeout_ms = 30000"
 cluster_up 3
 for n in $(seq 60); do
 	echo "content $n" > "$(host $((n % 3 + 1)))/config/f$n"
@@ -85,7 +88,8 @@ writes_some() {
 	done
 }
 ok "a full disk of the leader: the others take writes" writes_some
-ok "... and lead" wait_for 10 eval '[ "$(cluster leader)" != "$leader" ]'
+another_leads() { local l; l=$(cluster leader) && [ "$l" != "$leader" ]; }
+ok "... and lead" wait_for 10 another_leads
 is "$(cat "$(host "$leader")/config/f9")" "content 9" \
     "... while its mount stays and serves reads"
 fault "$leader" wal_write_enospc 0

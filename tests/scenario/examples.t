@@ -24,6 +24,9 @@ free() { [ "$(ls "$(host 2)/ids/shards" | wc -l)" = 4 ]; }
 export LC_ALL=C
 path=$PATH
 
+# A machine that stalls ends no session, and refuses no change.
+export CLUSTER_CONF="session_ttl_ms = 30000
+write_timeout_ms = 30000"
 cluster_up 3
 
 # ---- cron-once ----
@@ -115,6 +118,7 @@ printf '\n' >&"$end"
 ok 'worker-id: when one ends its number is free' wait_for 5 free
 # shellcheck disable=SC2016
 run 2 worker-id shards 5 sh -c 'echo "$WORKER_ID" > "$1/next"' _ "$tmp"
+wait_for 5 free
 is "$( (ls "$(host 2)/ids/shards" && cat "$tmp/next") | sort | tr -d '\n')" \
     01234 'worker-id: and given to the next'
 printf '\n\n\n\n' >&"$end"
