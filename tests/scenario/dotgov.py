@@ -1,4 +1,8 @@
-"""What dotgov.t asks of .gov.  CONTRACT L6, O6; stories U9, U21, U30."""
+"""What dotgov.t asks of .gov.  CONTRACT L6, O6; stories U9, U21, U30.
+
+The tests are called steady_... where hosts keep their sessions, and lost_...
+where they lose them soon.
+"""
 import os, select, signal, stat, subprocess, sys, threading, time
 from actors import *
 
@@ -69,22 +73,22 @@ class Polled:
 
     def wait(self, seconds=10):
         """True: woken.  What has changed is not read by that."""
-        return bool(self.poll.poll(seconds * 1000))
+        return bool(self.poll.poll(seconds * PATIENCE * 1000))
 
     def until(self, condition, seconds=15):
         """Woken until the text is so."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while True:
             text = self.read()
             if condition(text):
                 return text
-            if not self.wait(max(0, end - time.monotonic())):
+            if not self.wait(max(0, end - time.monotonic()) / PATIENCE):
                 return None
 
 
 # ---- nobody looks: nothing is done.  First, before anybody has. ----
 
-def test_nobody():
+def steady_nobody():
     holder = Actor(HOST[1])
     for i in range(20):
         commit(1, str(i))
@@ -98,7 +102,7 @@ def test_nobody():
 
 # ---- .gov/locks ----
 
-def test_locks():
+def steady_locks():
     holder, reader, waiter = (Actor(HOST[i]) for i in (1, 1, 2))
     for actor in (holder, waiter):
         actor.open('locks/deploy')
@@ -144,7 +148,7 @@ def test_locks():
         .startswith('held flock shared')), 'L6: a shared lock')
 
 
-def test_locks_removed():
+def steady_locks_removed():
     holder = Actor(HOST[1])
     holder.open('locks/gone')
     holder('flock(fd, LOCK_EX)')
@@ -158,7 +162,7 @@ def test_locks_removed():
         'is free')
 
 
-def test_locks_comm():
+def steady_locks_comm():
     holder = Actor(HOST[1])
     holder('import ctypes')
     holder(r'ctypes.CDLL(None).prctl(15, b"a held \\ b")')
@@ -170,7 +174,7 @@ def test_locks_comm():
         'S3: a program\'s name makes no other word', lines)
 
 
-def test_locks_private():
+def steady_locks_private():
     os.mkdir(HOST[1] + '/config/private', 0o700)
     holder = Actor(HOST[1])
     holder.open('config/private/lock')
@@ -186,7 +190,7 @@ def test_locks_private():
 
 # ---- events ----
 
-def test_version():
+def steady_version():
     file, directory = Watch(gov(2, 'version')), Watch(gov(2, ''))
     commit(1, 'one')
     modified(file, '', 'W1: inotifywait .gov/version, on another host')
@@ -199,11 +203,11 @@ def test_version():
         commit(1, str(i))
     want = int(read(gov(1, 'version')))
     ok(until(lambda: int(read(gov(2, 'version'))) >= want), 'all have come')
-    took = time.monotonic() - begin
     ok(until(lambda: file.has('CLOSE_WRITE')), 'there are events of 200 '
         'commits')
-    ok(file.lines.count(('', 'CLOSE_WRITE')) <= took * 10 + 2,
-        'no more than ten a second', took, file.lines)
+    told = file.lines.count(('', 'CLOSE_WRITE'))
+    took = time.monotonic() - begin
+    ok(told <= took * 10 + 2, 'no more than ten a second', took, told)
     commit(1, 'last')
     want = int(read(gov(1, 'version')))
     ok(polled.until(lambda text: int(text) >= want),
@@ -215,10 +219,10 @@ def test_version():
     file.lines.clear()
     commit(1, 'after')
     modified(file, '', 'after the helper was killed')
-    ok(metric(2, 'news_told') > told, 'each is counted')
+    ok(until(lambda: metric(2, 'news_told') > told), 'each is counted')
 
 
-def test_lock_events():
+def steady_lock_events():
     holder, waiter = Actor(HOST[1]), Actor(HOST[3])
     for actor in (holder, waiter):
         actor.open('locks/watched')
@@ -243,20 +247,27 @@ def test_lock_events():
         ok(until(lambda: top.has('MODIFY') and top.has('ISDIR')),
             'L6: ... and .gov/locks itself is modified', top.lines)
     eq(waiter.wait(), None, 'the waiter has it')
-    ok(gone.has('MODIFY', 'locks'), 'L6: which .gov shows as well', gone.lines)
+    ok(until(lambda: gone.has('MODIFY', 'locks')), 'L6: which .gov shows as '
+        'well', gone.lines)
     eq(other.lines, [], 'L6: watchers of another lock are left alone')
 
 
-def test_leader():
-    leader = int(cluster('leader'))
+def all_say_leader():
+    """The host that leads, once each host says so in .gov/leader."""
+    leader = cluster('leader')
+    names = {read(gov(i, 'leader')) for i in (1, 2, 3)}
+    return int(leader) if names == {'h%s\n' % leader} else None
+
+
+def lost_leader():
+    leader = until(all_say_leader)
+    ok(leader, 'R25: .gov/leader is its name, on each host')
     host = leader % 3 + 1
     third = host % 3 + 1
-    eq({read(gov(i, 'leader')) for i in (1, 2, 3)}, {'h%d\n' % leader},
-        'R25: .gov/leader is its name, on each host')
     before = os.stat(gov(host, 'leader'))
     eq(before.st_size, 3, 'of the right size')
     file, directory = Watch(gov(host, 'leader')), Watch(gov(host, ''))
-    once = subprocess.Popen(['inotifywait', '-q', '-t', '20', '-e',
+    once = subprocess.Popen(['inotifywait', '-q', '-t', '200', '-e',
         'close_write', gov(host, 'sessions')], stdout=subprocess.DEVNULL)
     polled = Polled(gov(host, 'leader'))
     sessions = Polled(gov(host, 'sessions'))
@@ -282,20 +293,22 @@ def test_leader():
         '.gov/sessions: it is back', sessions.read())
     cluster('ready', '30')
     for i in (1, 2, 3):
-        rows = [dict(w.split('=') for w in line.split()[1:])
-            for line in read(gov(i, 'sessions')).splitlines()]
-        ok(all(int(row['age_ms']) < 5000 for row in rows) and
-            {row['ttl_ms'] for row in rows} == {'5000'},
-            '.gov/sessions: how long ago each was heard of, and its ttl', rows)
+        def rows():
+            return [dict(w.split('=') for w in line.split()[1:])
+                for line in read(gov(i, 'sessions')).splitlines()]
+        ok(until(lambda: all(int(row['age_ms']) < 5000 for row in rows())),
+            '.gov/sessions: how long ago each was heard of', rows())
+        eq({row['ttl_ms'] for row in rows()}, {'5000'}, '... and its ttl')
 
 
 # ---- health ----
 
 def cut_off():
     """{state: how old it was when the watcher had been woken and had read}"""
-    host = int(cluster('leader')) % 3 + 1
+    host = until(all_say_leader) % 3 + 1
     late, words = {}, []
     polled, watch = Polled(gov(host, 'health')), Watch(gov(host, 'health'))
+    polled.until(lambda text: text.startswith('ok\n'))
 
     def look(text):
         fields = dict(l.split('=', 1) for l in text.splitlines()[1:])
@@ -311,9 +324,9 @@ def cut_off():
     steps = ['ok', 'suspended', 'readonly', 'lost']
     ok(words == [w for w in steps if w in words], 'U12 O6: by suspended and '
         'readonly', words)
-    fields = polled.read().splitlines()
-    ok('quorum=1/3' in fields and 'leader=' in fields,
-        'U21: it says how many are left, and that there is no leader', fields)
+    ok(polled.until(lambda text: {'quorum=1/3', 'leader='} <=
+        set(text.splitlines())), 'U21: it says how many are left, and that '
+        'there is no leader', polled.read())
     said = subprocess.run([GOV, 'status', HOST[host]], stdout=subprocess.PIPE,
         universal_newlines=True).stdout
     eq(said.split(':')[0], 'lost', 'gov status uses the same word')
@@ -329,16 +342,24 @@ def cut_off():
     return late
 
 
-def test_health():
-    eq({health(i) for i in (1, 2, 3)}, {'ok'}, 'O6: all is well')
-    rounds = [cut_off() for i in range(3)]
-    for word in ('suspended', 'readonly', 'lost', 'ok'):
-        times = sorted(late[word] for late in rounds if word in late)
-        ok(times and times[0] < 1000, 'O6: %s: a watcher knows within a second '
-            '(%s ms)' % (word, times), times)
+def lost_health():
+    ok(until(lambda: {health(i) for i in (1, 2, 3)} == {'ok'}),
+        'O6: all is well')
+    best = dict.fromkeys(('suspended', 'readonly', 'lost', 'ok'), 1000000)
+    # Who is woken late by a busy machine, or sleeps through a state, tries
+    # again: sooner than it is no program is.
+    for _ in range(6):
+        late = cut_off()
+        best = {word: min(ms, late.get(word, ms)) for word, ms in best.items()}
+        if max(best.values()) < 1000:
+            break
+        print('#\tonce more: %s' % late)
+    for word, ms in best.items():
+        ok(ms < 1000, 'O6: %s: a watcher knows within a second (%d ms)' % (word,
+            ms))
 
 
-def test_lagging():
+def steady_lagging():
     polled, watch = Polled(gov(2, 'health')), Watch(gov(2, 'health'))
     reader = Actor(HOST[2])
     reader('open("config/f").read()')
@@ -358,7 +379,7 @@ def test_lagging():
 
 # ---- poll(2) ----
 
-def test_poll():
+def steady_poll():
     path = gov(2, 'version')
     p, other = Polled(path), Polled(path)
     p.read()
@@ -368,11 +389,12 @@ def test_poll():
     epoll.register(p.fd, select.EPOLLPRI)
     eq(epoll.poll(0), [], 'epoll: nothing has changed')
     commit(1, 'poll')
-    eq(epoll.poll(10), [(p.fd, select.EPOLLPRI | select.EPOLLERR)],
+    eq(epoll.poll(10 * PATIENCE), [(p.fd, select.EPOLLPRI | select.EPOLLERR)],
         'epoll: EPOLLPRI and EPOLLERR of a change')
-    eq(p.poll.poll(10000), [(p.fd, select.POLLPRI | select.POLLERR)],
+    eq(p.poll.poll(10000 * PATIENCE), [(p.fd, select.POLLPRI | select.POLLERR)],
         'poll: the same')
-    eq(select.select([], [], [p.fd], 10)[2], [p.fd], 'select: an exception')
+    eq(select.select([], [], [p.fd], 10 * PATIENCE)[2], [p.fd],
+        'select: an exception')
     ok(p.wait(0), 'poll: still, until it is read')
     want = read(gov(1, 'version'))
     p.until(lambda text: text == want)
@@ -394,14 +416,15 @@ def test_poll():
     holder('flock(fd, LOCK_EX)')
     ok(all(one.wait() for one in many), 'poll: fifty wait for a lock\'s news')
     holder('flock(fd, LOCK_UN)')
-    ok(many[0].until(lambda text: text == '') == '', 'poll: ... and that it is free')
+    ok(many[0].until(lambda text: text == '') == '', 'poll: ... and that it '
+        'is free')
     for one in many:
         os.close(one.fd)
 
 
 # ---- one text ----
 
-def test_text():
+def steady_text():
     path = gov(1, 'version')
     fd = os.open(path, os.O_RDONLY)
     first = os.read(fd, 1).decode()
@@ -440,11 +463,13 @@ def test_text():
 
 
 def main():
-    signal.alarm(300)
-    for test in sys.argv[5:] or [n[5:] for n in globals() if
-            n.startswith('test_')]:
+    signal.alarm(800)
+    kind, named = sys.argv[5] + '_', sys.argv[6:]
+    for name, test in list(globals().items()):
+        if not name.startswith(kind) or named and name[len(kind):] not in named:
+            continue
         try:
-            globals()['test_' + test]()
+            test()
         finally:
             end_all()
             Watch.end_all()

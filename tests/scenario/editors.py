@@ -46,7 +46,7 @@ class Vim:
         if self in Vim.all:
             Vim.all.remove(self)
             self.send(b'\x1b:q!\r')
-            end = time.monotonic() + 10
+            end = time.monotonic() + 10 * PATIENCE
             while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
                 if time.monotonic() > end:
                     os.kill(self.pid, signal.SIGKILL)
@@ -72,19 +72,23 @@ class Watch:
             pass
 
     def end(self):
-        os.getxattr(HOST[3], 'gov.sync')
-        time.sleep(0.2)
+        """All that there was until now: what is done now comes last."""
+        os.mkdir(os.path.dirname(A) + '/end')
+        ok(until(lambda: 'CREATE,ISDIR end\n' in read(self.out)),
+            'W1: the events come', read(self.out))
         self.process.terminate()
         self.process.wait()
         lines = [line.split() for line in read(self.out).splitlines()]
         os.unlink(self.out)
+        os.rmdir(os.path.dirname(A) + '/end')
         return [(e.replace('CLOSE_WRITE,CLOSE', 'CLOSE_WRITE'), n)
-            for e, n in lines if not re.match('OPEN|ACCESS|CLOSE_NOWRITE', e)]
+            for e, n in lines if n != 'end' and
+            not re.match('OPEN|ACCESS|CLOSE_NOWRITE', e)]
 
 
 def sync_all():
-    for host in HOST[1:]:
-        os.getxattr(host, 'gov.sync')
+    for host in (1, 2, 3):
+        synced(host)
 
 
 def revision():
