@@ -8,12 +8,18 @@
 
 What is not there in time on a machine at rest is waited for ten times as long.
 Upper bounds are judged by a Watch, which doesn't count what the machine lost.
+A host that can't renew its session for as long as that lasts loses it, rightly
+(L4), and without a leader changes are refused (O6).  A test that needs what it
+held is done in `rounds': see there.
 
 ok() and the like print a line that locks.t turns into TAP.
 """
-import ctypes, errno, json, os, select, signal, subprocess, sys, time
+import ctypes, errno, functools, json, os, re, select, signal, subprocess, sys
+import time
 
 PATIENCE = 10
+ROUNDS = 10
+STALL_NS = 1e8  # as much is lost by a machine that stands still
 
 # Who runs us in the background ignores it, and so would all that we start.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -103,7 +109,7 @@ class Actor:
 
     def wait(self, seconds=20):
         """The answer; TIMEOUT; DEAD."""
-        if not self.done(seconds * PATIENCE):
+        if not until(lambda: self.done(0.1), seconds):
             return TIMEOUT
         got = b''
         while not got.endswith(b'\n'):
@@ -164,6 +170,8 @@ def end_all():
 
 
 def result(good, text, *more):
+    if not good:
+        check()
     print('%d\t%s' % (not good, text), flush=True)
     if not good:
         for line in more:
@@ -178,11 +186,128 @@ def eq(got, want, text):
     result(got == want, text, 'got: %r' % (got,), 'want: %r' % (want,))
 
 
+class Needed(Exception):
+    """What has failed, and what follows is about it."""
+
+
+def need(good, text, *more):
+    ok(good, text, *more)
+    if not good:
+        raise Needed(text)
+
+
+def run_tests(names, seconds, after=end_all):
+    """Those of sys.argv, or all test_ functions among these names."""
+    signal.alarm(seconds)
+    for test in sys.argv[5:] or [n[5:] for n in names if
+            n.startswith('test_')]:
+        try:
+            names['test_' + test]()
+        except Needed:
+            pass
+        finally:
+            after()
+
+
+class Spoiled(Exception):
+    """The round's host lost, rightly, what the round needs."""
+
+
+KEPT = {}  # what rounds() is about: host: {file of its words: how many are old}
+LATE = {}  # host: requests that its replay held up for too long
+GIVES_UP = re.compile('.*(session: .*(was not renewed|has ended|was ended)|'
+    'no leader for|the lock is being lost|%s).*' % os.strerror(errno.ETIMEDOUT))
+
+
+def rounds(restore):
+    """A decorator for what hosts do that keep their sessions.
+
+    As soon as a host that keep() names says that it lost its session, or had no
+    leader for so long that it refuses changes, the round is over; so it is when
+    something was late.  If the machine did stand still another round begins, when
+    restore() has set things right and ended all actors.
+    """
+    def decorate(test):
+        @functools.wraps(test)
+        def run(*args):
+            for _ in range(ROUNDS):
+                watch = Watch()
+                try:
+                    keep(1, 2, 3)
+                    return test(*args)
+                except Exception as e:
+                    why, lost_ns = spoiled(e), watch.lost_ns()
+                    if not why:
+                        raise
+                finally:
+                    KEPT.clear()
+                need(lost_ns > STALL_NS, 'on a machine at rest: %s' % why)
+                print('#\tonce more, %.1f s were lost: %s' % (lost_ns / 1e9,
+                    why), flush=True)
+                restore()
+            need(False, '%s: spoiled %d times' % (test.__name__, ROUNDS))
+        return run
+    return decorate
+
+
+def keep(*hosts):
+    """From now on these alone have no reason to lose their session."""
+    check(False)
+    for host in (1, 2, 3):
+        if host not in hosts:
+            KEPT.pop(host, None)
+        elif host not in KEPT:
+            path = '%s/c/%d/log' % (TMP, host)
+            KEPT[host] = {path: os.path.getsize(path)}
+            LATE[host] = late(host)
+
+
+def heed(host, path):
+    """What is told there is told by that host, too."""
+    if host in KEPT:
+        KEPT[host][path] = 0
+
+
+def late(host):
+    """How many requests have waited in vain for the replay; O3."""
+    text = subprocess.run([GOV, 'debug', '--state', '%s/c/%d/state' % (TMP,
+        host), 'metrics'], stdout=subprocess.PIPE,
+        universal_newlines=True).stdout
+    return int((re.findall(r'^govfs_parked_late (\d+)', text, re.M) + [0])[0])
+
+
+def spoiled(error=None, thorough=True):
+    """Why this round shows nothing; None: it does."""
+    if isinstance(error, Spoiled):
+        return error
+    for host, files in KEPT.items():
+        for path, old in files.items():
+            if not os.path.exists(path):
+                continue
+            with open(path) as f:
+                f.seek(old)
+                words = GIVES_UP.search(f.read())
+            if words:
+                return 'host %d: %s' % (host, words.group())
+        if thorough and late(host) > LATE[host]:
+            return 'host %d: its replay took longer than 2 s' % host
+    if KEPT and getattr(error, 'errno', None) == errno.ETIMEDOUT:
+        return 'a change whose outcome was not known in time'
+    return None
+
+
+def check(thorough=True):
+    why = spoiled(None, thorough)
+    if why:
+        raise Spoiled(why)
+
+
 class Watch:
     """How long something takes."""
 
     def __init__(self):
         self.real, self.pace = time.monotonic(), pace()
+        self.terms = terms()
 
     def ms(self):
         """So far, not counting what the machine lost."""
@@ -193,14 +318,27 @@ class Watch:
         return max(0, (time.monotonic() - self.real - (pace() - self.pace)) *
             1e9)
 
+    def leaders(self):
+        """How many hosts began to lead."""
+        return len(terms() - self.terms)
+
     def not_before(self, ms, text):
         took = (time.monotonic() - self.real) * 1000
         ok(took >= ms, '%s (%d ms)' % (text, took))
 
     def within(self, ms, text):
         took = self.ms()
+        if KEPT and took >= ms and self.lost_ns() > STALL_NS:
+            raise Spoiled('%s: %d ms, of %d' % (text, took,
+                (time.monotonic() - self.real) * 1000))
         ok(took < ms, '%s (%d ms)' % (text, took), '%d ms in all' %
             ((time.monotonic() - self.real) * 1000))
+
+
+def terms():
+    """Of the leaders there were, as the hosts tell."""
+    return set(re.findall(r'leads, term (\d+)', ''.join(
+        read('%s/c/%d/log' % (TMP, host)) for host in (1, 2, 3))))
 
 
 def pace():
@@ -210,10 +348,14 @@ def pace():
 
 def until(condition, seconds=5):
     end = time.monotonic() + seconds * PATIENCE
+    looked = time.monotonic()
     while True:
         got = condition()
         if got or time.monotonic() > end:
             return got
+        if time.monotonic() > looked + 0.2:
+            check(False)
+            looked = time.monotonic()
         time.sleep(0.01)
 
 
@@ -278,6 +420,19 @@ def health(host):
 
 def daemon(host):
     return int(cluster('pid', str(host)))
+
+
+def all_well():
+    """Every host runs, is in touch with the others, and nobody has a lock."""
+    for host in (1, 2, 3):
+        if subprocess.run(CLUSTER + ['pid', str(host)],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL).returncode != 0:
+            cluster('start', str(host))
+    cluster('ready', '30')
+    until(lambda: all(health(h) == 'ok' for h in (1, 2, 3)), 30)
+    until(lambda: not any(files for h in HOST[1:]
+        for _, _, files in os.walk(h + '/.gov/locks')), 30)
 
 
 def fault(host, name, value):
