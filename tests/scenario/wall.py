@@ -12,8 +12,9 @@ def jump(host, seconds):
         stdout=subprocess.DEVNULL)
 
 
-class Kept(threading.Thread):
+class Touched(threading.Thread):
     """A ttl file that is touched again and again: is it always there?"""
+    running = []
 
     def __init__(self, host):
         super().__init__(daemon=True)
@@ -22,20 +23,38 @@ class Kept(threading.Thread):
             f.write('x')
         until(lambda: all(os.path.exists(h + self.path) for h in HOST[1:]))
         self.watched, self.over, self.bad, self.n = [1, 2, 3], False, [], 0
+        self.pause = 0  # the longest without a touch, in seconds
+        Touched.running.append(self)
+        self.start()
 
     def run(self):
-        touched = 0
+        touched = time.monotonic()
         while not self.over:
             if time.monotonic() - touched > 0.3:
-                touched = time.monotonic()
+                begun = time.monotonic()
                 try:
                     os.utime(HOST[self.host] + self.path)
                     self.n += 1
                 except OSError as e:
                     self.bad.append(e)
+                self.pause = max(self.pause, time.monotonic() - touched)
+                touched = begun
             self.bad += [h for h in self.watched if not
                 os.path.exists(HOST[h] + self.path)]
             time.sleep(0.02)
+
+    def end(self):
+        self.over = True
+        self.join()
+        Touched.running.remove(self)
+        if os.path.exists(HOST[self.host] + self.path):
+            os.unlink(HOST[self.host] + self.path)
+
+    def stayed(self, what):
+        if self.bad and self.pause > FILE_TTL / 2:
+            raise Spoiled('it was not touched for %.1f s' % self.pause)
+        ok(not self.bad, 'T2 T7: %s: %d refreshes, and the file was always '
+            'there' % (what, self.n), self.bad[:3])
 
 
 STAMPS = []
@@ -78,84 +97,134 @@ def expired(what, file):
     path, made, gone = file
     ok(until(gone, FILE_TTL + 6), 'T2: %s: what is not refreshed goes' % what)
     made.not_before(1000 * FILE_TTL, 'T2: ... not before its ttl')
-    made.within(1000 * (FILE_TTL + 2), 'T2: ... and soon after')
+    made.within(1000 * (FILE_TTL * (1 + made.leaders()) + 2),
+        'T2: ... and soon after')
 
 
-def jumped(what, jumps, kept):
-    """What holds before, while and after those hosts' clocks jump."""
-    file = expires(what)
-    for host, seconds in jumps.items():
-        jump(host, seconds)
+def roles():
+    leader = int(cluster('leader'))
+    return {'leader': leader, 'follower': leader % 3 + 1,
+        'third': (leader + 1) % 3 + 1}
+
+
+def queue(holder, waiter):
+    """Of a lock, on those hosts; they are actors."""
+    pair = Actor(HOST[holder]), Actor(HOST[waiter])
+    for actor in pair:
+        actor.open('locks/wall')
+    pair[0]('flock(fd, LOCK_EX)')
+    pair[1].start('flock(fd, LOCK_EX)')
+    waiting('locks/wall', 1)
+    return pair
+
+
+def restore():
+    end_all()
+    all_well()
+    for touched in list(Touched.running):
+        touched.end()
+    if os.path.isdir(HOST[1] + '/locks/mine'):
+        os.rmdir(HOST[1] + '/locks/mine')
+    until(lambda: not any(os.path.exists(h + name) for h in HOST[1:]
+        for name in ('/status/wall/left', '/status/wall/kept', '/locks/mine')),
+        FILE_TTL + 2)
+
+
+@rounds(restore)
+def jumped(what, before, jumps, check):
+    """What holds before, while and after clocks jump: {role: seconds}."""
+    hosts = roles()
+    for role, host in hosts.items():
+        jump(host, before.get(role, 0))
+    os.mkdir(HOST[hosts['follower']] + '/locks/mine')
+    holder, waiter = queue(hosts['follower'], hosts['third'])
+    last = token(1, 'locks/wall')
+    touched = Touched(hosts['follower'])
     stamp(5)
-    kept_bad = len(kept.bad)
+    newest = STAMPS[-1][0]
+    file = expires(what)
+    for role, seconds in jumps.items():
+        jump(hosts[role], seconds)
+    stamp(5)
     expired(what, file)
     stamp(2)
+    if roles() != hosts:
+        raise Spoiled('host %d leads no more' % hosts['leader'])
     increasing(what)
-    ok(len(kept.bad) == kept_bad, 'T2 T7: %s: what is refreshed stays' % what,
-        kept.bad[-3:])
-
-
-def main():
-    signal.alarm(800)
-    leader = int(cluster('leader'))
-    follower = leader % 3 + 1
-    third = follower % 3 + 1
-    os.mkdir(HOST[1] + '/status/wall')
-    os.setxattr(HOST[1] + '/status/wall', 'gov.lifetime',
-        b'ttl=%dms' % (FILE_TTL * 1000))
-    os.mkdir(HOST[follower] + '/locks/mine')
-    holder, waiter = Actor(HOST[follower]), Actor(HOST[third])
-    for actor in (holder, waiter):
-        actor.open('locks/wall')
-    holder('flock(fd, LOCK_EX)')
-    waiter.start('flock(fd, LOCK_EX)')
-    waiting('locks/wall', 1)
-    before = token(1, 'locks/wall')
-    kept = Kept(follower)
-    kept.start()
-    stamp(5)
-    ok(off_s() < 60, 'F7: stamps are those of the clock', off_s())
-
-    jumped('the leader is ten years back', {leader: -10 * YEAR}, kept)
-    ok(off_s() < 60, 'F7: ... and stamps stay where they were', off_s())
-    jumped('and on time again', {leader: 0}, kept)
-    ok(off_s() < 60, 'F7: stamps are those of the clock again', off_s())
-    jumped('before 1970', {leader: -100 * YEAR, follower: DAY}, kept)
-    jumped('all on time', {leader: 0, follower: 0}, kept)
-    ok(off_s() < 60, 'F7: stamps are those of the clock again', off_s())
-    jumped('a follower is a day ahead, another back',
-        {follower: DAY, third: -DAY}, kept)
-    ok(off_s() < 60, 'F7: a follower\'s clock stamps nothing', off_s())
-    jumped('the leader is a day ahead', {leader: DAY, follower: 0, third: 0},
-        kept)
-    ok(abs(off_s() - DAY) < 60, 'F7: stamps are the leader\'s', off_s())
-    newest = STAMPS[-1][0]
-    jumped('the leader is back from a day ahead', {leader: 0}, kept)
-    ok(STAMPS[-1][0] - newest < 1e9, 'F7: stamps wait there for the clock, '
-        'growing as little as they can', STAMPS[-1][0] - newest)
-    eq(token(1, 'locks/wall'), before, 'L4: the lock was held all the time')
+    check(newest)
+    touched.stayed(what)
+    eq(token(1, 'locks/wall'), last, 'L4: the lock was held all the time')
     ok(not waiter.done(), 'L4: ... and given to nobody else')
     eq(holder('os.pwrite(fd, b"x", 0)'), 1, 'L4: ... and can be used')
-    ok(os.path.isdir(HOST[third] + '/locks/mine'), 'T3: so was a directory')
+    ok(os.path.isdir(HOST[hosts['third']] + '/locks/mine'),
+        'T3: so was a directory')
 
-    kept.watched = [h for h in (1, 2, 3) if h != leader]
-    jump(leader, -DAY)
-    cluster('kill', str(leader))
-    ok(until(lambda: cluster('leader') not in ('', str(leader)), 15),
+
+@rounds(restore)
+def test_another_leads():
+    hosts = roles()
+    holder, waiter = queue(hosts['follower'], hosts['third'])
+    last = token(1, 'locks/wall')
+    touched = Touched(hosts['follower'])
+    touched.watched = [hosts['follower'], hosts['third']]
+    jump(hosts['leader'], -DAY)
+    keep(*touched.watched)
+    cluster('kill', str(hosts['leader']))
+    ok(until(lambda: cluster('leader') not in ('', str(hosts['leader'])), 15),
         'another leads')
-    cluster('start', str(leader))
+    cluster('start', str(hosts['leader']))
     cluster('ready', '30')
+    until(lambda: health(hosts['leader']) == 'ok', 10)
+    keep(1, 2, 3)
     stamp(3)
     increasing('another leader, whose clock is a day behind the stamps')
     holder('flock(fd, LOCK_UN)')
     eq(waiter.wait(10), None, 'L2: freed, the lock is the waiter\'s')
-    ok(token(1, 'locks/wall') > before, 'L5: with a greater token')
-    kept.over = True
-    kept.join()
-    ok(not kept.bad, 'T2 T7: %d refreshes, and the file was always there' %
-        kept.n, kept.bad[:3])
-    end_all()
-    print('done', flush=True)
+    ok(token(1, 'locks/wall') > last, 'L5: with a greater token')
+    touched.stayed('another leader')
 
 
-main()
+def on_time(newest):
+    ok(off_s() < 60, 'F7: stamps are those of the clock', off_s())
+
+
+def stay(newest):
+    ok(off_s() < 60, 'F7: ... and stamps stay where they were', off_s())
+
+
+def the_leaders(newest):
+    ok(abs(off_s() - DAY) < 60, 'F7: stamps are the leader\'s', off_s())
+
+
+def wait(newest):
+    ok(STAMPS[-1][0] - newest < 1e9, 'F7: stamps wait there for the clock, '
+        'growing as little as they can', STAMPS[-1][0] - newest)
+
+
+# What, whose clocks were off before, which are changed, where stamps are then.
+STEPS = [
+    ('the leader is ten years back', {}, {'leader': -10 * YEAR}, stay),
+    ('and on time again', {'leader': -10 * YEAR}, {'leader': 0}, on_time),
+    ('before 1970', {}, {'leader': -100 * YEAR, 'follower': DAY}, stay),
+    ('all on time', {'leader': -100 * YEAR, 'follower': DAY},
+        {'leader': 0, 'follower': 0}, on_time),
+    ('a follower is a day ahead, another back', {},
+        {'follower': DAY, 'third': -DAY}, on_time),
+    ('the leader is a day ahead', {'follower': DAY, 'third': -DAY},
+        {'leader': DAY, 'follower': 0, 'third': 0}, the_leaders),
+    ('the leader is back from a day ahead', {'leader': DAY}, {'leader': 0},
+        wait),
+]
+
+
+def test_jumps():
+    for step in STEPS:
+        jumped(*step)
+        restore()
+
+
+os.mkdir(HOST[1] + '/status/wall')
+os.setxattr(HOST[1] + '/status/wall', 'gov.lifetime',
+    b'ttl=%dms' % (FILE_TTL * 1000))
+run_tests(globals(), 800, restore)
+print('done', flush=True)
