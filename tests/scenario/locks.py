@@ -11,6 +11,17 @@ def four():
     return [Actor(HOST[i]) for i in (1, 2, 3, 1)]
 
 
+def fresh(name):
+    """A path that nothing had before."""
+    return '%s/%s.%d' % (TMP, name, time.monotonic_ns())
+
+
+def restore():
+    end_all()
+    all_well()
+
+
+@rounds(restore)
 def test_flock():
     p, q, r, s = four()
     for actor in (p, q, r, s):
@@ -57,6 +68,7 @@ def test_flock():
     end_all()
 
 
+@rounds(restore)
 def test_flock_program():
     path = [h and h + '/locks/prog' for h in HOST]
 
@@ -81,6 +93,7 @@ def test_flock_program():
     eq(flock(1, '-w', '20', 'true'), 0, 'L1: flock(1) after the holder')
 
 
+@rounds(restore)
 def test_posix():
     p, q, r, s = four()
     for actor in (p, q, r, s):
@@ -123,6 +136,7 @@ def test_posix():
     end_all()
 
 
+@rounds(restore)
 def test_ofd():
     p, q, r, s = four()
     for actor in (p, q, r, s):
@@ -188,6 +202,7 @@ def orders(definitions, expression):
     return '(exec(%r, globals()), %s)[1]' % (definitions, expression)
 
 
+@rounds(restore)
 def test_counters():
     for how, take, free, on_lock in (
             ('flock', 'ex', 'un', False), ('lockf', 'lex', 'lun', False),
@@ -212,6 +227,7 @@ def test_counters():
     p.open('config/seen')
     p('os.write(fd, b"old")')
     p('os.fsync(fd)')
+    synced(2)
     q('fd = opened("config/seen", os.O_RDONLY)')
     q('os.pread(fd, 10, 0).decode()')
     p('flock(fd, LOCK_EX)')
@@ -232,11 +248,12 @@ def queue_up(actors, name, expression):
             ok(False, 'a waiter queues', locks(1, name))
 
 
+@rounds(restore)
 def test_order():
     for kind, take, free in (('flock', 'flock(fd, LOCK_EX)',
             'flock(fd, LOCK_UN)'), ('fcntl',
             'posix(F_WRLCK, 3, 4, wait=True)', 'posix(F_UNLCK)')):
-        name, log = 'locks/fifo-' + kind, TMP + '/fifo-' + kind
+        name, log = 'locks/fifo-' + kind, fresh('fifo')
         holder = Actor(HOST[1])
         actors = [Actor(HOST[i]) for i in (2, 3, 1, 3, 2, 1)]
         for actor in [holder] + actors:
@@ -267,6 +284,7 @@ def test_order():
         ok(until_free(name), 'L2: then it is free', locks(1, name))
 
 
+@rounds(restore)
 def test_interrupts():
     for kind, take in (('flock', 'flock(fd, LOCK_EX)'),
             ('fcntl', 'posix(F_WRLCK, wait=True)')):
@@ -312,6 +330,7 @@ def ghosts(seconds, path):
 '''
 
 
+@rounds(restore)
 def test_ghosts():
     actors = [Actor(HOST[i]) for i in (1, 2, 3)]
     for actor in actors:
@@ -324,6 +343,7 @@ def test_ghosts():
     end_all()
 
 
+@rounds(restore)
 def test_deadlock():
     p, q, r, s = four()
     for other, where in ((q, 'two hosts'), (s, 'one host')):
@@ -353,6 +373,7 @@ def test_deadlock():
     end_all()
 
 
+@rounds(restore)
 def test_kills():
     """Release after kill -9 of the holder."""
     for kind, take, how in (
@@ -391,6 +412,7 @@ def test_kills():
         end_all()
 
 
+@rounds(restore)
 def test_inherited():
     """A POSIX lock is its process's, not its child's."""
     for how, kind in (('os.O_RDWR', 'F_WRLCK'), ('os.O_RDONLY', 'F_RDLCK')):
@@ -413,6 +435,7 @@ def test_inherited():
         end_all()
 
 
+@rounds(restore)
 def test_token():
     last, p, q = 0, Actor(HOST[1]), Actor(HOST[2])
     seen = []
@@ -431,9 +454,10 @@ def test_token():
     end_all()
 
 
+@rounds(restore)
 def test_guard():
     p, q = Actor(HOST[1]), Actor(HOST[2])
-    os.mkdir(HOST[1] + '/config/guarded')
+    os.makedirs(HOST[1] + '/config/guarded', exist_ok=True)
     try:
         os.close(os.open(HOST[1] + '/locks/guard', os.O_CREAT | os.O_RDWR))
         os.setxattr(HOST[1] + '/config/guarded', 'gov.guard', b'/locks/guard')
@@ -457,10 +481,11 @@ def test_guard():
     end_all()
 
 
+@rounds(restore)
 def test_leader_dies():
     leader = int(cluster('leader'))
     one, two = (i for i in (1, 2, 3) if i != leader)
-    name, log = 'locks/ldr', TMP + '/ldr'
+    name, log = 'locks/ldr', fresh('ldr')
     holder = Actor(HOST[one])
     actors = [Actor(HOST[i]) for i in (two, one, two)]
     for actor in [holder] + actors:
@@ -480,8 +505,9 @@ def test_leader_dies():
     end_all()
 
 
+@rounds(restore)
 def test_u9():
-    times = sorted(u9(TMP + '/u9.%d' % i) for i in range(3))
+    times = sorted(u9(fresh('u9')) for _ in range(3))
     ok(0 <= times[1] <= 50, 'U9: B enters after A leaves: %d ms' % times[1],
         times)
 
@@ -513,13 +539,5 @@ def u9(log):
     return entered - int(read(log + '.out'))
 
 
-def main():
-    signal.alarm(600)
-    for test in sys.argv[5:] or [n[5:] for n in globals() if
-            n.startswith('test_')]:
-        globals()['test_' + test]()
-        end_all()
-    print('done', flush=True)
-
-
-main()
+run_tests(globals(), 800, end_all)
+print('done', flush=True)
