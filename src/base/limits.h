@@ -55,6 +55,9 @@
 /* The default quotas of a tree: what a few MiB of RAM per host can serve. */
 #define LIMIT_TREE_BYTES (UINT64_C(1) << 30)
 #define LIMIT_TREE_INODES (UINT64_C(1) << 20)
+/* A name that link(2) makes is no inode; in the quota of bytes it counts as so
+ * many, half of what the store takes for a long one. */
+#define LIMIT_LINK_BYTES 256
 /* LMDB map: content + names + history stay far below (ARCHITECTURE 5). */
 #define LIMIT_MAP_BYTES (UINT64_C(16) << 30)
 /* Names removed and remembered for rule P, newest kept. */

@@ -72,10 +72,7 @@ dir_take_name(struct step *s, struct attr *dir, struct slice name,
 	ch->attr = *now;
 	ch->dir_old = *dir;
 	tree_name_del(s->txn, dir->ino, name, s->rev);
-	if (now->nlink == 0)
-		step_remove_node(s, old);
-	else
-		tree_node_put(s->txn, now);
+	step_lose_name(s, old, now);
 	if (S_ISDIR(old->mode))
 		dir->nlink--;
 	step_touch_dir(s, dir);
@@ -173,11 +170,15 @@ dir_link(struct step *s)
 		return step_refuse(s, -EPERM, "directories have one name");
 	if (old.nlink >= LIMIT_LINKS)
 		return step_refuse(s, -EMLINK, "the file has too many names");
+	err = step_bytes(s, 0, LIMIT_LINK_BYTES);
+	if (err != 0)
+		return err;
 	now = old;
 	now.nlink++;
 	now.ctime_ns = s->now_ns;
 	now.attr_rev = s->rev;
 	tree_node_put(s->txn, &now);
+	s->meta.bytes += LIMIT_LINK_BYTES;
 	ch = step_change(s, CHANGE_LINK);
 	ch->node = now.ino;
 	ch->old = old;

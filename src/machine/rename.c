@@ -246,12 +246,12 @@ apply_names(struct step *s, struct side *from, struct side *to)
 		return;
 	to->node.ctime_ns = s->now_ns;
 	to->node.attr_rev = s->rev;
-	if (!is_exchange(s))
-		to->node.nlink = is_dir(to) ? 0 : to->node.nlink - 1;
-	if (to->node.nlink == 0)
-		step_remove_node(s, &to->old);
-	else
+	if (is_exchange(s)) {
 		tree_node_put(s->txn, &to->node);
+		return;
+	}
+	to->node.nlink = is_dir(to) ? 0 : to->node.nlink - 1;
+	step_lose_name(s, &to->old, &to->node);
 }
 
 static void

@@ -13,6 +13,8 @@
 
 #include "machine/machine.h"
 
+static void remove_node(struct step *, const struct attr *);
+
 int
 step_refuse(struct step *s, int err, const char *reason)
 {
@@ -155,7 +157,18 @@ step_new_node(struct step *s, const struct attr *dir, uint32_t mode,
 }
 
 void
-step_remove_node(struct step *s, const struct attr *a)
+step_lose_name(struct step *s, const struct attr *old, const struct attr *now)
+{
+	if (now->nlink == 0) {
+		remove_node(s, old);
+		return;
+	}
+	tree_node_put(s->txn, now);
+	s->meta.bytes -= LIMIT_LINK_BYTES;
+}
+
+static void
+remove_node(struct step *s, const struct attr *a)
 {
 	struct slice name, value;
 	uint8_t copy[LIMIT_XATTR_NAME];
@@ -163,6 +176,7 @@ step_remove_node(struct step *s, const struct attr *a)
 
 	step_count_guard(s, a->ino, -1);
 	while (tree_xattr_next(s->txn, a->ino, SLICE_EMPTY, &name, &value)) {
+		s->meta.bytes -= name.len + value.len;
 		memcpy(copy, name.ptr, name.len);
 		tree_xattr_del(s->txn, a->ino, slice_of(copy, name.len));
 	}

@@ -96,8 +96,10 @@ void step_touch_dir(struct step *, struct attr *dir);
 int step_may_be_born(struct step *, const struct attr *dir);
 struct attr step_new_node(struct step *, const struct attr *dir, uint32_t mode,
     uint64_t ino);
-/* A node without names goes, with all that is its. */
-void step_remove_node(struct step *, const struct attr *);
+/* A node has one name less, or none (now->nlink 0): then it goes, with all that
+ * is its. */
+void step_lose_name(struct step *, const struct attr *old,
+    const struct attr *now);
 /* What writes and chowns do to set-user-ID and set-group-ID. */
 uint32_t step_drop_privileges(const struct step *, const struct attr *);
 bool step_is_gov(uint64_t dir, struct slice name);

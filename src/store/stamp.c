@@ -20,8 +20,8 @@
 enum { TEXT_BYTES = 128 };
 
 /* A store of another layout is built anew: raise it with any change of what
- * keys and values look like. */
-#define FORMAT "format 2 "
+ * keys and values look like or mean. */
+#define FORMAT "format 3 "
 
 static const char clean_text[] = FORMAT "clean\n";
 

@@ -112,7 +112,8 @@ check_node(struct check *c, struct slice key, struct slice value)
 	}
 	c->n_inodes++;
 	if (!S_ISDIR(a.mode))
-		c->bytes += a.size;
+		c->bytes += a.size +
+		    (a.nlink - 1) * (uint64_t)LIMIT_LINK_BYTES;
 	if (!S_ISDIR(a.mode) && !S_ISREG(a.mode) && !S_ISLNK(a.mode))
 		found(c, "node %" PRIu64 " has mode %o", ino, a.mode);
 	if (a.rev > a.attr_rev || a.attr_rev > c->meta.rev)
@@ -263,6 +264,7 @@ check_xattr(struct check *c, struct slice key, struct slice value)
 	    name.len == 0 || value.len > LIMIT_XATTR_VALUE ||
 	    !tree_node_get(c->txn, ino, &a) || S_ISLNK(a.mode))
 		found(c, "an extended attribute out of place");
+	c->bytes += name.len + value.len;
 }
 
 static void

@@ -27,7 +27,8 @@ struct tree_meta {
 	uint64_t time_ns;	/* of the last command; strictly increasing */
 	uint64_t next_range;	/* ordinal of the next session's inode range */
 	uint64_t n_inodes;	/* nodes in the tree, root included */
-	uint64_t bytes;		/* content, link targets */
+	uint64_t bytes;		/* content, link targets, attributes; for each
+				 * further name of a file LIMIT_LINK_BYTES */
 	struct tree_settings settings;
 	uint32_t level;		/* of the vocabulary in use */
 };

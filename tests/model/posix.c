@@ -328,12 +328,25 @@ stamp_content(struct try *t, struct posix_node *n)
 }
 
 static uint64_t
+xattr_bytes(const struct posix_xattr *x)
+{
+	return strlen(x->name) + x->len;
+}
+
+static uint64_t
 total_bytes(const struct posix *m)
 {
 	uint64_t sum = 0;
 
-	for (unsigned i = 0; i < m->n_nodes; i++)
-		sum += m->nodes[i].attr.size;
+	for (unsigned i = 0; i < m->n_nodes; i++) {
+		const struct posix_node *n = &m->nodes[i];
+
+		sum += n->attr.size;
+		if (!S_ISDIR(n->attr.mode))
+			sum += (n->attr.nlink - 1) * LIMIT_LINK_BYTES;
+		for (unsigned k = 0; k < n->n_xattrs; k++)
+			sum += xattr_bytes(&n->xattrs[k]);
+	}
 	return sum;
 }
 
@@ -487,6 +500,9 @@ do_link(struct try *t)
 		return err;
 	if (S_ISDIR(n->attr.mode))
 		return -EPERM;
+	err = quota(t, 0, LIMIT_LINK_BYTES);
+	if (err != 0)
+		return err;
 	n->attr.nlink++;
 	stamp_attr(t, n);
 	dir = posix_node(t->m, t->c->dir);
@@ -868,6 +884,7 @@ do_xattr(struct try *t)
 	const struct command *c = t->c;
 	struct posix_node *n = posix_node(t->m, c->node);
 	struct posix_xattr *x;
+	int err;
 
 	if (n == NULL)
 		return -ENOENT;
@@ -898,6 +915,10 @@ do_xattr(struct try *t)
 		return -E2BIG;
 	if (x != NULL && slice_eq(slice_of(x->value, x->len), c->data))
 		return 0;
+	err = quota(t, x != NULL ? xattr_bytes(x) : 0,
+	    c->name.len + c->data.len);
+	if (err != 0)
+		return err;
 	if (x == NULL) {
 		assert(n->n_xattrs < POSIX_XATTRS);
 		x = &n->xattrs[n->n_xattrs++];

@@ -727,8 +727,15 @@ begin(void)
 		files[i] = o.ino;
 		outcome_fini(&o);
 	}
-	tree_xattr_put(txn, files[0], slice_str("gov.lock_delay"),
-	    slice_str("1"));
+	c = (struct command){
+		.kind = COMMAND_setxattr, .node = files[0],
+		.name = slice_str("gov.lock_delay"), .data = slice_str("1"),
+		.stamp = {.session = 1, .seq = N_FILES + 1, .done_below = 1,
+		.host = 9, .privileged = true},
+	};
+	apply(&c, &o);
+	assert(o.err == 0);
+	outcome_fini(&o);
 }
 
 int

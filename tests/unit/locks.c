@@ -162,6 +162,18 @@ cancel(uint64_t session, uint64_t node, uint64_t seq)
 	return apply(&c);
 }
 
+static int
+set_delay(uint64_t node, const char *duration)
+{
+	struct command c = {
+		.kind = COMMAND_setxattr, .stamp = as(A), .node = node,
+		.name = slice_str("gov.lock_delay"),
+		.data = slice_str(duration),
+	};
+
+	return apply(&c);
+}
+
 /* Is out's i-th grant that of (session, seq)? */
 static bool
 granted(unsigned i, uint64_t session, uint64_t seq)
@@ -501,7 +513,7 @@ test_session_end(void)
 	end();
 
 	begin();
-	tree_xattr_put(txn, f, slice_str("gov.lock_delay"), slice_str("2"));
+	assert(set_delay(f, "2") == 0);
 	assert(lock(A, f, 1, FLOCK | EX, 0, END) == 0);
 	assert(lock(B, f, 2, FLOCK | EX | WAIT, 0, END) == 0);
 	assert(session_expire(A) == 0);
@@ -520,7 +532,7 @@ test_session_end(void)
 	end();
 
 	begin();
-	tree_xattr_put(txn, f, slice_str("gov.lock_delay"), slice_str("2s"));
+	assert(set_delay(f, "2s") == 0);
 	assert(lock(A, f, 1, FLOCK | EX, 0, END) == 0);
 	c = (struct command){.kind = COMMAND_session_close, .stamp = as(A)};
 	assert(apply(&c) == 0);

@@ -726,6 +726,59 @@ test_limits(void)
 	end();
 }
 
+static int
+link_as(uint64_t f, const char *name)
+{
+	struct command c = {.kind = COMMAND_link, .dir = 1, .name = s(name),
+	    .node = f, .stamp = as(0)};
+
+	return apply(&c);
+}
+
+/* What no quota counts would fill the store of every host. */
+static void
+test_quota(void)
+{
+	struct tree_meta meta;
+	uint64_t f, g, before;
+
+	begin();
+	f = file("f", 0, 0644);
+	g = file("g", 0, 0644);
+	assert(tree_meta_get(txn, &meta));
+	before = meta.bytes;
+	meta.settings.tree_bytes = meta.bytes + LIMIT_LINK_BYTES + 10;
+	tree_meta_put(txn, &meta);
+	is_int(link_as(f, "l"), 0, "a further name");
+	is_int(link_as(f, "m"), -ENOSPC, "counts as bytes of the quota (F8)");
+	is_int(set_xattr(as(0), f, "user.a", s("12345")), -ENOSPC,
+	    "so do attributes, name and value");
+	is_int(set_xattr(as(0), f, "user.a", s("1234")), 0, "to the byte");
+	is_int(set_xattr(as(0), f, "user.a", s("12345")), -ENOSPC,
+	    "when they grow, too");
+	is_int(set_xattr(as(0), f, "user.a", s("1")), 0, "a smaller one");
+	is_int(put(COMMAND_write, as(0), g, "1234", 0, 0), -ENOSPC,
+	    "leaves room for as much");
+	is_int(put(COMMAND_write, as(0), g, "123", 0, 0), 0, "and no more");
+	is_int(take(COMMAND_unlink, as(0), 1, "f", f), 0, "a name that goes");
+	is_int(link_as(f, "n"), 0, "makes room for another");
+	is_int(move(as(0), 1, "g", g, 1, "n", f, 0), 0, "also by rename");
+	is_int(link_as(g, "o"), 0, "for one more");
+	is_int(take(COMMAND_removexattr, as(0), 1, "user.a", f), 0,
+	    "an attribute removed");
+	is_int(put(COMMAND_write, as(0), g, "1234567890", 0, 0), 0,
+	    "does as well");
+	assert(set_xattr(as(0), f, "user.a", s("")) == -ENOSPC);
+	assert(put(COMMAND_write, as(0), g, "", 0, 0) == 0);
+	assert(set_xattr(as(0), f, "user.a", s("1")) == 0);
+	assert(take(COMMAND_unlink, as(0), 1, "l", f) == 0);
+	assert(take(COMMAND_unlink, as(0), 1, "n", g) == 0);
+	assert(take(COMMAND_unlink, as(0), 1, "o", g) == 0);
+	assert(tree_meta_get(txn, &meta));
+	is_int(meta.bytes, before, "what is gone counts no more");
+	end();
+}
+
 static void
 test_links(void)
 {
@@ -864,6 +917,7 @@ main(void)
 	test_setattr();
 	test_xattrs();
 	test_limits();
+	test_quota();
 	test_links();
 	test_exactly_once();
 	test_sessions();

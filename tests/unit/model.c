@@ -24,7 +24,7 @@
 
 enum {
 	N_PAST = 64, DATA_MAX = 5000, N_HOSTS = 3, CHECK_EVERY = 8,
-	MAX_FILE = 60, MAX_BYTES = 160, MAX_INODES = 40,
+	MAX_FILE = 60, MAX_BYTES = 160 + 6 * LIMIT_LINK_BYTES, MAX_INODES = 40,
 };
 
 /* A command that was applied, with the bytes it points to. */

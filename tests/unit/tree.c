@@ -43,7 +43,7 @@ begin(void)
 	assert(store_open_mem(&store) == 0);
 	txn = store_begin(store, STORE_WRITE);
 	tree_meta_put(txn, &(struct tree_meta){.rev = 9, .n_inodes = 4,
-	    .bytes = 5, .next_range = 1});
+	    .bytes = 5 + LIMIT_LINK_BYTES, .next_range = 1});
 	put_node(1, S_IFDIR | 0755, 3, 0);
 	put_node(2, S_IFDIR | 0755, 2, 0);
 	put_node(3, S_IFREG | 0644, 2, 3);
@@ -142,6 +142,7 @@ static void
 test_xattrs(void)
 {
 	struct slice name = SLICE_EMPTY, value;
+	struct tree_meta meta;
 	unsigned n = 0;
 
 	begin();
@@ -155,6 +156,10 @@ test_xattrs(void)
 	while (tree_xattr_next(txn, 3, name, &name, &value))
 		n++;
 	is_int(n, 2, "they are listed");
+	ok(tree_check(txn, why, sizeof(why)) != 0, "they count as bytes");
+	assert(tree_meta_get(txn, &meta));
+	meta.bytes += strlen("user.b1") + strlen("user.a") + strlen("user.c3");
+	tree_meta_put(txn, &meta);
 	is_int(tree_check(txn, why, sizeof(why)), 0, "the tree is whole");
 	tree_xattr_del(txn, 3, s("user.a"));
 	ok(!tree_xattr_get(txn, 3, s("user.a"), &value), "and removed");
@@ -212,7 +217,7 @@ test_check(void)
 	found("an attribute of a link");
 	begin();
 	tree_meta_put(txn, &(struct tree_meta){.rev = 9, .n_inodes = 4,
-	    .bytes = 6, .next_range = 1});
+	    .bytes = 6 + LIMIT_LINK_BYTES, .next_range = 1});
 	found("a wrong sum of bytes");
 	begin();
 	store_put(txn, schema_key(&k, FAMILY_TOMB, 1, 0, s("g")),
