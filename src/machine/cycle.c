@@ -18,7 +18,7 @@ struct waiter {
 };
 
 struct walk {
-	struct waiter *waiters; /* of byte ranges, in the whole tree */
+	struct waiter *waiters; /* of byte ranges, in the whole tree; by owner */
 	unsigned n, cap;
 	unsigned *todo;		/* indexes, in the order they were reached */
 	unsigned n_todo;
@@ -26,6 +26,8 @@ struct walk {
 };
 
 static void collect(struct step *, struct walk *);
+static int by_owner(const void *, const void *);
+static unsigned first_of(const struct walk *, const struct tree_lock *owner);
 static bool reach(struct walk *, const struct lockset *,
     const struct tree_lock *blocked);
 
@@ -74,9 +76,43 @@ collect(struct step *s, struct walk *w)
 		}
 		w->waiters[w->n++] = (struct waiter){.node = node, .lock = l};
 	}
+	if (w->n != 0)
+		qsort(w->waiters, w->n, sizeof(w->waiters[0]), by_owner);
 	w->todo = calloc(w->n + 1, sizeof(w->todo[0]));
 	if (w->todo == NULL)
 		abort();
+}
+
+/* Of one owner as they came: no two are equal, so there is one order. */
+static int
+by_owner(const void *a, const void *b)
+{
+	const struct tree_lock *x = &((const struct waiter *)a)->lock;
+	const struct tree_lock *y = &((const struct waiter *)b)->lock;
+
+	if (x->session != y->session)
+		return x->session < y->session ? -1 : 1;
+	if (x->owner != y->owner)
+		return x->owner < y->owner ? -1 : 1;
+	return x->ordinal < y->ordinal ? -1 : x->ordinal > y->ordinal;
+}
+
+/* Where an owner's waits begin, if there are any. */
+static unsigned
+first_of(const struct walk *w, const struct tree_lock *owner)
+{
+	struct waiter key = {.lock = *owner};
+	unsigned low = 0, high = w->n, middle;
+
+	key.lock.ordinal = 0;
+	while (low < high) {
+		middle = low + (high - low) / 2;
+		if (by_owner(&w->waiters[middle], &key) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
 /* Goes on to the waits of whoever blocks; true: one of them is the asker. */
@@ -91,10 +127,10 @@ reach(struct walk *w, const struct lockset *set,
 			continue;
 		if (tree_locks_same_owner(l, w->want))
 			return true;
-		for (unsigned k = 0; k < w->n; k++) {
-			if (w->waiters[k].seen ||
-			    !tree_locks_same_owner(&w->waiters[k].lock, l))
-				continue;
+		/* All of an owner's waits are reached at once. */
+		for (unsigned k = first_of(w, l); k < w->n &&
+		    !w->waiters[k].seen &&
+		    tree_locks_same_owner(&w->waiters[k].lock, l); k++) {
 			w->waiters[k].seen = true;
 			w->todo[w->n_todo++] = k;
 		}
