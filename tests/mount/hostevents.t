@@ -3,6 +3,9 @@
 # raises on another file system, call by call.  See events.c.
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 need_mounts
+# A machine that stalls ends no session, and refuses no change.
+export CLUSTER_CONF="session_ttl_ms = 30000
+write_timeout_ms = 30000"
 cluster_up 3
 d=config/events
 mkdir "$(host 1)/$d"

@@ -5,14 +5,19 @@
 
 need python3 getfattr
 need_mounts
+# A machine that stalls ends no session, and refuses no change.
+export CLUSTER_CONF="session_ttl_ms = 30000
+write_timeout_ms = 30000"
 cluster_up 2
 A=$(host 1) B=$(host 2)
 export A B
 mkdir "$A/config/l"
 chmod 777 "$A/config/l"
-for h in "$A" "$B"; do
-	getfattr -n gov.sync "$h" >/dev/null 2>&1
-done
+# What was committed anywhere before, that host shows from now on.  Where replay
+# is stuck for 2 s, it is an EIO.
+sync_host() { wait_for 5 getfattr -n gov.sync "$1" > /dev/null; }
+sync_host "$A"
+sync_host "$B"
 fault 1 replay_delay_ms 60
 
 # python TEXT < PROGRAM, which knows a (lagging), b, and fails(call, errno)
@@ -31,9 +36,15 @@ def fails(call, *want):
 def text(path, flags, what):
     f = os.open(path, flags, 0o644)
     os.write(f, what); os.close(f)
-def sync():
-    os.getxattr(os.environ["A"], "gov.sync")
-    os.getxattr(os.environ["B"], "gov.sync")
+def sync(*mounts):
+    for mount in mounts or (os.environ[x] for x in "AB"):
+        for left in range(25, -1, -1):
+            try:
+                os.getxattr(mount, "gov.sync")
+                break
+            except OSError as e:
+                if e.errno != errno.EIO or left == 0:
+                    raise
 def both(name):
     sync()
     x, y = open(f"{a}/{name}").read(), open(f"{b}/{name}").read()
@@ -59,7 +70,7 @@ for k, make in enumerate((lambda p: text(p, W | C | X, b"x"), os.mkdir,
     name = f"new{k}.{n}"
     assert not os.path.lexists(f"{a}/{name}")
     make(f"{b}/{name}")
-    os.getxattr(f"{b}", "gov.sync")
+    sync(b)
     fails(lambda: os.close(os.open(f"{a}/{name}", W | C | X)), errno.EEXIST)
     make(f"{b}/{name}+"); fails(lambda: os.mkdir(f"{a}/{name}+"), errno.EEXIST)
     make(f"{b}/{name}-")

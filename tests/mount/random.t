@@ -6,7 +6,13 @@
 
 need python3 getfattr
 need_mounts
+# A machine that stalls ends no session, and refuses no change.
+export CLUSTER_CONF="session_ttl_ms = 30000
+write_timeout_ms = 30000"
 cluster_up 2
+# What was committed anywhere before, that host shows from now on.  Where replay
+# is stuck for 2 s, it is an EIO.
+sync_host() { wait_for 5 getfattr -n gov.sync "$1" > /dev/null; }
 cat > "$tmp/random.py" <<'EOP'
 import ctypes, errno, os, random, stat, sys
 
@@ -122,7 +128,7 @@ for seed in $(seq "$first" $((first + ${GOV_SEEDS:-4} - 1))); do
 		result $? "seed $seed: each call answers as it does elsewhere"
 	done
 	for i in 1 2; do
-		getfattr -n gov.sync "$(host $i)" >/dev/null 2>&1
+		sync_host "$(host $i)"
 	done
 	for i in 1 2; do
 		ok "seed $seed: host $((3 - i)) shows what host $i made" \
