@@ -54,7 +54,8 @@ cut_off() {
 # A machine that stands still may have begun one only when this host knew of no
 # majority: it was refused then, rightly (O6), and all is made once more.
 refused() {
-	[ $((attempt += 1)) -lt 5 ] && grep -q 'EROFS\|Read-only' "$tmp"/said.* || return 1
+	grep -q 'EROFS\|Read-only' "$tmp"/said.* || return 1
+	[ $((attempt += 1)) -lt 5 ] || return 1
 	diag "one was begun too late, and refused: once more"
 }
 heal() {
