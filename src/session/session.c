@@ -560,14 +560,23 @@ give_back(struct pending *p)
 	free(p);
 }
 
+/* Expired, or replaced by a later one of this host. */
+static bool
+ends(const struct session *s, const struct command *c)
+{
+	if (c->kind == COMMAND_session_expire)
+		return c->node == s->id;
+	return c->kind == COMMAND_session_open && c->node != s->id &&
+	    c->stamp.host == engine_self(s->engine);
+}
+
 /* Its end may be learnt before a request or a renewal asks. */
 static void
 applied(struct engine_subscriber *sub, const struct engine_applied *a)
 {
 	struct session *s = session_of(sub);
 
-	if (a->command->kind == COMMAND_session_expire &&
-	    a->outcome->err == 0 && s->ready && a->command->node == s->id) {
+	if (s->ready && a->outcome->err == 0 && ends(s, a->command)) {
 		log_warn("session: %016llx was ended, a new one begins",
 		    (unsigned long long)s->id);
 		session_lose(s);

@@ -303,6 +303,37 @@ test_lost_session(void)
 }
 
 static void
+lost(void *arg, uint64_t id)
+{
+	*(uint64_t *)arg = id;
+}
+
+static void
+test_replaced(void)
+{
+	struct command steal = {
+		.kind = COMMAND_session_open, .node = 79,
+		.name = slice_str("local"), .stamp = {.host = 1},
+	};
+	uint64_t id, lost_id = 0;
+
+	start(0);
+	run_until_ready();
+	id = session_id(session);
+	session_on_lost(session, lost, &lost_id);
+	engine_local_remote(engine, &steal);
+	while (watch.n_remote == 0)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	ok(session_id(session) != id,
+	    "L1: a session that a later one of its host has ended is lost at once");
+	run_until_ready();
+	while (lost_id == 0 && session_id(session) != id)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	ok(lost_id == id, "and so who holds something in it is told");
+	finish();
+}
+
+static void
 test_stop(void)
 {
 	struct call late = {.req.done = call_done};
@@ -375,6 +406,7 @@ main(void)
 	test_back_out();
 	test_window();
 	test_lost_session();
+	test_replaced();
 	test_stop();
 	test_readonly();
 	test_barrier();
