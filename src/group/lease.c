@@ -342,11 +342,7 @@ lease_refresh(struct group *g, uint64_t node)
 	wall = clock_wall_ns();
 	if (wall > n->wall_ns)
 		n->wall_ns = wall;
-	if (!n->dirty) {
-		n->dirty = true;
-		n->next_dirty = l->dirty;
-		l->dirty = n;
-	}
+	lease_node_dirty(l, n);
 	return true;
 }
 

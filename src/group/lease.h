@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <uthash.h>
 
 #include "group/group.h"
 
@@ -53,7 +54,7 @@ struct lease_delay {
 };
 
 struct lease_node {
-	struct lease_node *next; /* in its bucket */
+	UT_hash_handle hh;
 	struct lease_node *next_dirty;
 	uint64_t node;
 	uint64_t wall_ns;   /* last refresh, the leader's clock; 0: none */
@@ -81,8 +82,7 @@ struct lease {
 	size_t n_changed, cap_changed;
 
 	/* lease_table.c */
-	struct lease_node **buckets; /* n_buckets, a power of two, or NULL */
-	size_t n_buckets, n_nodes;
+	struct lease_node *nodes; /* uthash */
 	struct lease_node **heap; /* earliest due first */
 	size_t n_heap, cap_heap;
 	struct lease_node *dirty;
@@ -122,6 +122,7 @@ bool lease_refresh(struct group *, uint64_t node);
 struct lease_node *lease_node_find(struct lease *, uint64_t node);
 struct lease_node *lease_node_add(struct lease *, uint64_t node); /* or finds */
 void lease_node_del(struct lease *, struct lease_node *);
+void lease_node_dirty(struct lease *, struct lease_node *); /* to be told of */
 void lease_table_dirty(struct lease *); /* all that were ever refreshed */
 void lease_table_unwatch(struct lease *); /* only wall_ns is kept */
 void lease_table_fini(struct lease *);

@@ -7,15 +7,10 @@
  */
 #include "config.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "group/lease.h"
 
-#define BUCKETS_MIN 256
-
-static struct lease_node **slot_of(struct lease *, uint64_t node);
-static void grow(struct lease *);
 static void dirty_del(struct lease *, struct lease_node *);
 static void place(struct lease *, size_t, struct lease_node *);
 static void sift_up(struct lease *, size_t);
@@ -24,7 +19,10 @@ static void sift_down(struct lease *, size_t);
 struct lease_node *
 lease_node_find(struct lease *l, uint64_t node)
 {
-	return l->n_buckets == 0 ? NULL : *slot_of(l, node);
+	struct lease_node *n;
+
+	HASH_FIND(hh, l->nodes, &node, sizeof(node), n);
+	return n;
 }
 
 struct lease_node *
@@ -34,29 +32,22 @@ lease_node_add(struct lease *l, uint64_t node)
 
 	if (n != NULL)
 		return n;
-	if (l->n_nodes >= l->n_buckets)
-		grow(l);
 	n = calloc(1, sizeof(*n));
 	if (n == NULL)
 		abort();
 	n->node = node;
 	n->heap_idx = LEASE_NO_HEAP;
-	*slot_of(l, node) = n;
-	l->n_nodes++;
+	HASH_ADD(hh, l->nodes, node, sizeof(n->node), n);
 	return n;
 }
 
 void
 lease_node_del(struct lease *l, struct lease_node *n)
 {
-	struct lease_node **slot = slot_of(l, n->node);
-
-	assert(*slot == n);
 	lease_heap_del(l, n);
 	if (n->dirty)
 		dirty_del(l, n);
-	*slot = n->next;
-	l->n_nodes--;
+	HASH_DEL(l->nodes, n);
 	free(n);
 }
 
@@ -67,80 +58,47 @@ lease_table_unwatch(struct lease *l)
 
 	l->n_heap = 0;
 	l->dirty = NULL;
-	for (size_t i = 0; i < l->n_buckets; i++) {
-		for (n = l->buckets[i]; n != NULL; n = next) {
-			next = n->next;
-			n->heap_idx = LEASE_NO_HEAP;
-			n->ttl_ns = 0;
-			n->dirty = n->proposed = false;
-			if (n->wall_ns == 0)
-				lease_node_del(l, n);
-		}
+	HASH_ITER (hh, l->nodes, n, next) {
+		n->heap_idx = LEASE_NO_HEAP;
+		n->ttl_ns = 0;
+		n->dirty = n->proposed = false;
+		if (n->wall_ns == 0)
+			lease_node_del(l, n);
 	}
 }
 
 void
 lease_table_fini(struct lease *l)
 {
-	struct lease_node *n;
+	struct lease_node *n, *next;
 
-	for (size_t i = 0; i < l->n_buckets; i++) {
-		while ((n = l->buckets[i]) != NULL) {
-			l->buckets[i] = n->next;
-			free(n);
-		}
+	HASH_ITER (hh, l->nodes, n, next) {
+		HASH_DEL(l->nodes, n);
+		free(n);
 	}
-	free(l->buckets);
 	free(l->heap);
-}
-
-/* Where the node is, or where it would be put. */
-static struct lease_node **
-slot_of(struct lease *l, uint64_t node)
-{
-	uint64_t h = node * UINT64_C(0x9e3779b97f4a7c15);
-	struct lease_node **slot = &l->buckets[(h >> 32) &
-	    (l->n_buckets - 1)];
-
-	while (*slot != NULL && (*slot)->node != node)
-		slot = &(*slot)->next;
-	return slot;
-}
-
-static void
-grow(struct lease *l)
-{
-	struct lease_node **old = l->buckets, *n;
-	size_t n_old = l->n_buckets;
-
-	l->n_buckets = n_old == 0 ? BUCKETS_MIN : 2 * n_old;
-	l->buckets = calloc(l->n_buckets, sizeof(*l->buckets));
-	if (l->buckets == NULL)
-		abort();
-	for (size_t i = 0; i < n_old; i++) {
-		while ((n = old[i]) != NULL) {
-			old[i] = n->next;
-			n->next = NULL;
-			*slot_of(l, n->node) = n;
-		}
-	}
-	free(old);
 }
 
 void
 lease_table_dirty(struct lease *l)
 {
-	struct lease_node *n;
+	struct lease_node *n, *next;
 
-	for (size_t i = 0; i < l->n_buckets; i++) {
-		for (n = l->buckets[i]; n != NULL; n = n->next) {
-			if (n->wall_ns == 0 || n->dirty)
-				continue;
-			n->dirty = true;
-			n->next_dirty = l->dirty;
-			l->dirty = n;
-		}
+	HASH_ITER (hh, l->nodes, n, next) {
+		if (n->wall_ns != 0)
+			lease_node_dirty(l, n);
 	}
+}
+
+/* The others are to be told of it. */
+void
+lease_node_dirty(struct lease *l, struct lease_node *n)
+{
+	if (n->dirty)
+		return;
+	n->dirty = true;
+	n->next_dirty = l->dirty;
+	l->dirty = n;
 }
 
 /* Rare: it died within half a second of a refresh. */

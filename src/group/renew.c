@@ -484,7 +484,7 @@ recv_refreshed(struct group *g, struct member *m, struct reader *reader)
 		struct tree_life life;
 
 		/* A name that died on the way shall not stay here for ever. */
-		if (n == NULL && l->n_nodes < TOLD_MAX) {
+		if (n == NULL && HASH_COUNT(l->nodes) < TOLD_MAX) {
 			if (txn == NULL)
 				txn = store_begin(g->store, STORE_READ);
 			if (tree_life_get(txn, node, &life) &&

@@ -20,15 +20,14 @@
 #define FLUSH_MS 50
 /* Refreshed files that wait for a leader. */
 #define NODES_MAX (1u << 18)
-#define SET_MIN 256
 
 static bool dispatch(struct session *, struct flight *);
 static void beat(struct session *, uint64_t now);
 static void flush(struct session *, uint64_t now);
 static void flight_done(struct engine_renewal *, int err);
 static void cancel(struct session *, struct flight *);
-static bool set_add(struct node_set *, uint64_t node);
-static unsigned set_take(struct node_set *, uint64_t *ret, unsigned max);
+static bool nodes_add(struct keep *, uint64_t node);
+static unsigned nodes_take(struct keep *, uint64_t *ret, unsigned max);
 
 void
 keep_init(struct session *s, uint32_t ttl_ms)
@@ -49,9 +48,14 @@ keep_init(struct session *s, uint32_t ttl_ms)
 void
 keep_fini(struct session *s)
 {
+	struct refreshed *r, *next;
+
 	for (unsigned i = 0; i < KEEP_BATCHES; i++)
 		free(s->keep.batches[i].nodes);
-	free(s->keep.nodes.slots);
+	HASH_ITER (hh, s->keep.nodes, r, next) {
+		HASH_DEL(s->keep.nodes, r);
+		free(r);
+	}
 }
 
 void
@@ -109,12 +113,12 @@ keep_run(struct session *s)
 		return 0;
 	if (now >= k->renew_ns)
 		beat(s, now);
-	if (k->nodes.n > 0 && now >= k->flush_ns)
+	if (k->nodes != NULL && now >= k->flush_ns)
 		flush(s, now);
 	next = k->renew_ns;
 	if (k->deadline_ns > now && k->deadline_ns < next)
 		next = k->deadline_ns;
-	if (k->nodes.n > 0 && k->flush_ns < next)
+	if (k->nodes != NULL && k->flush_ns < next)
 		next = k->flush_ns;
 	return next;
 }
@@ -156,7 +160,7 @@ flush(struct session *s, uint64_t now)
 	struct keep *k = &s->keep;
 
 	k->flush_ns = now + FLUSH_MS * NS_PER_MS;
-	for (unsigned i = 0; i < KEEP_BATCHES && k->nodes.n > 0; i++) {
+	for (unsigned i = 0; i < KEEP_BATCHES && k->nodes != NULL; i++) {
 		struct flight *f = &k->batches[i];
 
 		if (f->busy)
@@ -166,7 +170,7 @@ flush(struct session *s, uint64_t now)
 			    sizeof(*f->nodes));
 		if (f->nodes == NULL)
 			return;
-		f->renewal.n_nodes = set_take(&k->nodes, f->nodes,
+		f->renewal.n_nodes = nodes_take(k, f->nodes,
 		    ENGINE_RENEW_NODES);
 		if (!dispatch(s, f)) {
 			cancel(s, f);
@@ -216,7 +220,7 @@ cancel(struct session *s, struct flight *f)
 		engine_renew_cancel(s->engine, &f->renewal);
 	f->busy = false;
 	for (unsigned i = 0; i < f->renewal.n_nodes; i++)
-		(void)set_add(&s->keep.nodes, f->nodes[i]);
+		(void)nodes_add(&s->keep, f->nodes[i]);
 	f->renewal.n_nodes = 0;
 }
 
@@ -253,84 +257,41 @@ session_refresh(struct session *s, uint64_t node)
 	assert(node != 0);
 	if (!s->ready || session_lost(s))
 		return -EROFS;
-	if (!set_add(&s->keep.nodes, node))
+	if (!nodes_add(&s->keep, node))
 		return -EAGAIN;
 	session_wake(s);
 	return 0;
 }
 
-/* ---- a set of numbers: open addressing ---- */
-
-static size_t
-set_slot(const struct node_set *set, uint64_t node)
-{
-	size_t i = (size_t)((node * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
-
-	while (set->slots[i & (set->n_slots - 1)] != 0 &&
-	    set->slots[i & (set->n_slots - 1)] != node)
-		i++;
-	return i & (set->n_slots - 1);
-}
+/* ---- refreshed files that wait ---- */
 
 static bool
-set_grow(struct node_set *set)
+nodes_add(struct keep *k, uint64_t node)
 {
-	struct node_set bigger = {
-		.n_slots = set->n_slots == 0 ? SET_MIN : 2 * set->n_slots,
-		.n = set->n,
-	};
+	struct refreshed *r;
 
-	bigger.slots = calloc(bigger.n_slots, sizeof(*bigger.slots));
-	if (bigger.slots == NULL)
-		return false;
-	for (size_t i = 0; i < set->n_slots; i++) {
-		if (set->slots[i] != 0)
-			bigger.slots[set_slot(&bigger, set->slots[i])] =
-			    set->slots[i];
-	}
-	free(set->slots);
-	*set = bigger;
-	return true;
-}
-
-static bool
-set_add(struct node_set *set, uint64_t node)
-{
-	size_t i;
-
-	if (set->n_slots == 0 && !set_grow(set))
-		return false;
-	i = set_slot(set, node);
-	if (set->slots[i] == node)
+	HASH_FIND(hh, k->nodes, &node, sizeof(node), r);
+	if (r != NULL)
 		return true;
-	if (set->n >= NODES_MAX)
+	if (HASH_COUNT(k->nodes) >= NODES_MAX ||
+	    (r = malloc(sizeof(*r))) == NULL)
 		return false;
-	if (2 * (set->n + 1) > set->n_slots) {
-		if (!set_grow(set))
-			return false;
-		i = set_slot(set, node);
-	}
-	set->slots[i] = node;
-	set->n++;
+	r->node = node;
+	HASH_ADD(hh, k->nodes, node, sizeof(r->node), r);
 	return true;
 }
 
-/* Any of them, and usually all; what is left is put in again. */
+/* Those that wait longest. */
 static unsigned
-set_take(struct node_set *set, uint64_t *ret, unsigned max)
+nodes_take(struct keep *k, uint64_t *ret, unsigned max)
 {
-	struct node_set rest = {0};
+	struct refreshed *r;
 	unsigned n = 0;
 
-	for (size_t i = 0; i < set->n_slots; i++) {
-		if (set->slots[i] == 0)
-			continue;
-		if (n < max)
-			ret[n++] = set->slots[i];
-		else
-			(void)set_add(&rest, set->slots[i]);
+	while (n < max && (r = k->nodes) != NULL) {
+		ret[n++] = r->node;
+		HASH_DEL(k->nodes, r);
+		free(r);
 	}
-	free(set->slots);
-	*set = rest;
 	return n;
 }

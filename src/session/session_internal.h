@@ -4,6 +4,8 @@
 #ifndef SESSION_INTERNAL_H
 #define SESSION_INTERNAL_H
 
+#include <uthash.h>
+
 #include "base/clock.h"
 #include "session/session.h"
 
@@ -19,10 +21,10 @@ struct flight {
 	uint64_t *nodes;  /* owned: ENGINE_RENEW_NODES; NULL: a beat */
 };
 
-/* Refreshed ttl files that no renewal carries yet, each once. */
-struct node_set {
-	uint64_t *slots; /* 0: free; n_slots, a power of two, or NULL */
-	size_t n_slots, n;
+/* A refreshed ttl file that no renewal carries yet. */
+struct refreshed {
+	uint64_t node;
+	UT_hash_handle hh;
 };
 
 struct keep {
@@ -32,7 +34,7 @@ struct keep {
 	uint64_t flush_ns;    /* no batch before that */
 	struct flight beats[KEEP_BEATS], batches[KEEP_BATCHES];
 	unsigned next_beat;
-	struct node_set nodes;
+	struct refreshed *nodes; /* uthash */
 };
 
 /* One request in our care; its done is ours until then. */
