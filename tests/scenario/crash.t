@@ -61,7 +61,7 @@ for round in $(seq "$rounds"); do
 		cluster start "$victim"
 	fi
 	ok "round $round: every mount comes back and takes writes" \
-	    cluster ready 30
+	    cluster ready 300
 done
 : > "$tmp/stop"
 # shellcheck disable=SC2086

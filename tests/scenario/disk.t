@@ -43,7 +43,7 @@ is "$(tree)" "$before" "O2: alone after a reboot a host shows what it knew"
 nok "O6: ... and says that it has no majority" healthy 1
 cluster start 2
 cluster start 3
-ok "writing resumes by itself" cluster ready 30
+ok "writing resumes by itself" cluster ready 300
 
 # ---- bit rot in each file of the log: noticed, named, no vote ----
 for file in first last; do
