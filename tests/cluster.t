@@ -5,6 +5,7 @@
 . "${GOV_SRC:-$(dirname "$0")/..}/tests/lib.sh"
 
 need_mounts
+need python3
 # A machine that stalls ends no session, and refuses no change.
 export CLUSTER_CONF="session_ttl_ms = 30000
 write_timeout_ms = 30000"
@@ -61,5 +62,19 @@ DIR=$tmp/one
 ok 'a single host is a cluster, too' cluster up 1
 is "$(cluster leader)" 1 'and leads'
 ok 'it is killed' cluster kill 1
+# As a thread that waits for the disk when its process is killed.
+python3 - <<-'PY' {tap_out}>&- {tap_err}>&- &
+	import ctypes, platform, threading, time
+	libc = ctypes.CDLL(None)
+	libc.prctl(15, b'govfsd')  # PR_SET_NAME
+	threading.Thread(target=time.sleep, args=(600,)).start()
+	libc.syscall(60 if platform.machine() == 'x86_64' else 93, 0)  # SYS_exit
+PY
+echo $! > "$DIR/1/pid"
+zombie() { grep -q '^State:.Z' "/proc/$1/status"; }
+ok 'a process has ended but for a thread' wait_for 5 zombie $!
+nok 'it is not started again while that has its state' cluster start 1 \
+    2> /dev/null
+kill $!
 ok 'down clears it' cluster down
 done_testing
