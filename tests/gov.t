@@ -83,8 +83,13 @@ if as_nobody test -x "$GOV"; then
 else
 	skip "others can't run $GOV"
 fi
-leader=$(cluster leader)
-st=$(gov status --json "$b")
+agreed() { # on who leads: what follows says how
+	leader=$(cluster leader) && st=$(gov status --json "$b") &&
+	    jq -e --arg leader "h$leader" '.health == "ok" and
+		.leader == $leader and any(.members[]; .role == "leader" and
+		    .host == $leader)' <<< "$st" > /dev/null
+}
+wait_for 10 agreed
 is "$(jq -r .health <<< "$st")" ok 'status: health'
 is "$(jq -r .leader <<< "$st")" "h$leader" 'status: leader'
 is "$(jq -r '[.members[] | select(.role == "leader") | .host] | join(" ")' \
