@@ -106,6 +106,8 @@ like "$(gov status "$b")" 'ok: h2 is *HOST*ROLE*h1*h2*h3*' \
     'status: a line of health, then a table of hosts, sorted'
 
 # ---- watch ----
+# err is emptied before each: what the one before said is no sign of this one.
+: > "$tmp/err"
 gov watch -n 8 "$b/config" > "$tmp/seen" 2> "$tmp/err" &
 watcher=$!
 ok 'watch starts' wait_for 5 grep -q watching "$tmp/err"
@@ -124,6 +126,7 @@ ok 'watch -n ends' wait_for 10 watched
 is "$(sed "s|$b/config/||; s/ [0-9-]*$//" "$tmp/seen" | tr '\n' ' ')" \
     'CREATE,ISDIR w CREATE,ISDIR w/x CREATE w/x/f MODIFY w/x/f CLOSE_WRITE w/x/f MOVED_FROM w/x/f MOVED_TO w/x/g DELETE w/x/g ' \
     'all of it, in order'
+: > "$tmp/err"
 gov watch "$b/config" > "$tmp/seen" 2> "$tmp/err" &
 watcher=$!
 wait_for 5 grep -q watching "$tmp/err"
@@ -136,6 +139,7 @@ ok 'nothing is missed in a directory just made, and nothing is told twice' \
     wait_for 5 all_found
 kill "$watcher"
 wait_for 5 watched
+: > "$tmp/err"
 gov watch --json -n 1 "$b/config/f" > "$tmp/seen" 2> "$tmp/err" &
 watcher=$!
 wait_for 5 grep -q watching "$tmp/err"
@@ -179,6 +183,40 @@ ok 'debug dump: kernel and committed tree agree in the end' \
     wait_for 10 settled
 exits 2 'debug of what is not is a wrong command line' \
     gov debug everything 2> "$tmp/err"
+
+# ---- what is not there, or makes no sense ----
+for command in "lock $tmp/x -- touch $tmp/ran" "ttl $tmp" "sync $tmp" \
+    "elect -m $tmp n -- touch $tmp/ran"; do
+	# shellcheck disable=SC2086
+	exits 1 "${command%% *}: refuses what is in no govfs" \
+	    gov $command > "$tmp/out" 2> "$tmp/err"
+	like "$(cat "$tmp/err")" '*: this is in no mounted govfs' \
+	    'and says so'
+done
+nok 'L1: nothing was run without a lock of the cluster' \
+    test -e "$tmp/ran" -o -e "$tmp/x"
+for wait in abc -1 1s nan inf; do
+	exits 2 "lock --wait=$wait is a wrong command line" \
+	    gov lock --wait=$wait "$a/locks/w" -- true 2> "$tmp/err"
+done
+exec 7> "$a/locks/w"
+flock 7
+for wait in 0 0.1 0.9999999; do
+	exits 4 "lock --wait=$wait gives up" timeout 60 \
+	    "$GOV" lock --wait=$wait "$b/locks/w" -- true 2> "$tmp/err"
+done
+exec 7>&-
+exits 2 'a lifetime that is none is a wrong command line' \
+    gov ttl "$a/config" 3x 2> "$tmp/err"
+like "$(cat "$tmp/err")" '*3x: not a duration*' 'and it says what would be one'
+head -c 900000 /dev/zero > "$a/config/long"
+exits 1 'cat: what could not be printed is a failure' \
+    gov cat "$a/config/long" > /dev/full 2> "$tmp/err"
+odd=$a/config/$(printf 'odd\377')
+is "$(gov put --json "$odd" <<< x | jq -r .path)" "$a/config/odd?" \
+    'a path that is no UTF-8 is shown in JSON'
+is "$(gov cat --json "$odd" | jq -r .path,.content)" "$a/config/odd?
+x" 'by all commands'
 
 # ---- init ----
 ok 'init makes a host' gov init --state "$tmp/s" > "$tmp/out"

@@ -111,6 +111,22 @@ gov_int(const json_t *obj, const char *key)
 	return json_integer_value(json_object_get(obj, key));
 }
 
+json_t *
+gov_json_path(const char *path)
+{
+	json_t *text = json_string(path);
+	char *copy;
+
+	if (text != NULL || (copy = strdup(path)) == NULL)
+		return text;
+	for (char *p = copy; *p != '\0'; p++)
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
+	text = json_string(copy);
+	free(copy);
+	return text;
+}
+
 void
 gov_print_json(json_t *obj)
 {

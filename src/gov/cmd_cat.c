@@ -62,8 +62,8 @@ cat_one(const struct gov_args *args, const char *path)
 		code = gov_fail_errno(path, err);
 	else if (args->json)
 		code = print_file_json(path, &data);
-	else
-		fwrite(data.ptr, 1, data.len, stdout);
+	else if (fwrite(data.ptr, 1, data.len, stdout) != data.len)
+		code = gov_fail("standard output: %s", strerror(errno));
 	buf_fini(&data);
 	return code;
 }
@@ -118,7 +118,8 @@ print_file_json(const char *path, struct buf *data)
 	char *hex;
 
 	gov_file_rev(path, &rev);
-	obj = json_pack("{s:s, s:I}", "path", path, "rev", (json_int_t)rev);
+	obj = json_pack("{s:o, s:I}", "path", gov_json_path(path), "rev",
+	    (json_int_t)rev);
 	text = json_stringn((const char *)data->ptr, data->len);
 	if (data->len == 0)
 		text = json_string("");

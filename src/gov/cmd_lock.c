@@ -147,6 +147,22 @@ on_alarm(int number)
 {
 }
 
+/* Seconds of --wait; 0 is no time at all. */
+static bool
+parse_seconds(const char *text, struct timeval *ret)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (end == text || *end != '\0' || !(value >= 0 && value <= 1e8))
+		return false;
+	ret->tv_sec = (time_t)value;
+	ret->tv_usec = (suseconds_t)((value - (double)ret->tv_sec) * 1e6);
+	if (ret->tv_sec == 0 && ret->tv_usec == 0)
+		ret->tv_usec = 1; /* 0 would be no alarm */
+	return true;
+}
+
 /* 0, EXIT_CONFLICT if somebody has it, EXIT_FAILED. */
 static int
 take(int fd, const char *path, const struct gov_args *args)
@@ -156,15 +172,13 @@ take(int fd, const char *path, const struct gov_args *args)
 	int how = LOCK_EX, err;
 	/* Again and again: the first may come before flock(2) waits. */
 	struct itimerval timer = {.it_interval.tv_usec = 50000}, off = {0};
-	double wait = seconds == NULL ? 0 : strtod(seconds, NULL);
 
+	if (seconds != NULL && !parse_seconds(seconds, &timer.it_value))
+		return gov_usage("--wait=%s: not a number of seconds", seconds);
 	if (args->value[OPTION_NOBLOCK] != NULL)
 		how |= LOCK_NB;
 	if (seconds != NULL) {
 		sigaction(SIGALRM, &action, NULL);
-		timer.it_value.tv_sec = (time_t)wait;
-		timer.it_value.tv_usec =
-		    (suseconds_t)((wait - (double)(time_t)wait) * 1e6) + 1;
 		setitimer(ITIMER_REAL, &timer, NULL);
 	}
 	err = flock(fd, how) == 0 ? 0 : errno;
@@ -308,6 +322,9 @@ run_locked(const char *path, const struct gov_args *args)
 		return code;
 	lease.fd = fd;
 	look(&lease);
+	if (left_ms(&lease) == 0)
+		return gov_fail("%s: the lock is lost already: this host is cut "
+		    "off", path);
 	child = spawn(fd, args->argv + 1);
 	if (child < 0)
 		return gov_fail("fork: %s", strerror(errno));
@@ -321,9 +338,22 @@ run_locked(const char *path, const struct gov_args *args)
 	return lost ? EXIT_FAILED : code;
 }
 
+/* Elsewhere it would be a lock of this host alone, and no lease. */
+static bool
+in_govfs(const char *path, const struct gov_args *args)
+{
+	struct gov_place place;
+	bool found = gov_find(args, path, &place);
+
+	gov_place_fini(&place);
+	return found;
+}
+
 static int
 lock_run(const struct gov_args *args)
 {
+	if (!in_govfs(args->argv[0], args))
+		return EXIT_FAILED;
 	return run_locked(args->argv[0], args);
 }
 
@@ -339,6 +369,8 @@ elect_run(const struct gov_args *args)
 		return gov_usage("elect: a name, not a path");
 	if (mount == NULL)
 		mount = GOV_MOUNT_DEFAULT;
+	if (!in_govfs(mount, args))
+		return EXIT_FAILED;
 	snprintf(path, sizeof path, "%s/locks/elect", mount);
 	if (mkdir(path, 0755) != 0)
 		err = -errno;

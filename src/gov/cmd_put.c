@@ -90,8 +90,8 @@ put_run(const struct gov_args *args)
 	if (err != 0)
 		return put_failed(args, path, err);
 	if (args->json)
-		gov_print_json(json_pack("{s:s, s:I}", "path", path, "rev",
-		    (json_int_t)rev));
+		gov_print_json(json_pack("{s:o, s:I}", "path",
+		    gov_json_path(path), "rev", (json_int_t)rev));
 	else if (args->value[OPT_PRINT_REV] != NULL)
 		printf("%" PRIu64 "\n", rev);
 	return EXIT_OK;
@@ -221,8 +221,9 @@ put_failed(const struct gov_args *args, const char *path, int err)
 		return gov_fail_errno(path, err);
 	gov_file_rev(path, &now);
 	if (args->json)
-		gov_print_json(json_pack("{s:s, s:s, s:I}", "path", path,
-		    "error", "conflict", "rev", (json_int_t)now));
+		gov_print_json(json_pack("{s:o, s:s, s:I}", "path",
+		    gov_json_path(path), "error", "conflict", "rev",
+		    (json_int_t)now));
 	else if (now == 0)
 		printf("conflict: %s is absent\n", path);
 	else

@@ -39,6 +39,9 @@ sync_run(const struct gov_args *args)
 		rev = gov_int(reply, "rev");
 		json_decref(reply);
 	} else {
+		if (!gov_find(args, path, &place))
+			return EXIT_FAILED;
+		gov_place_fini(&place);
 		err = gov_barrier(path, &rev);
 		if (err != 0)
 			return gov_fail_errno(path, err);

@@ -27,6 +27,7 @@ static int
 ttl_run(const struct gov_args *args)
 {
 	const char *path = args->argv[0], *ttl = args->argv[1];
+	struct gov_place place;
 	char value[280];
 	ssize_t n;
 
@@ -36,19 +37,24 @@ ttl_run(const struct gov_args *args)
 		path = args->argv[1];
 		ttl = args->argv[0];
 	}
+	if (!gov_find(args, path, &place))
+		return EXIT_FAILED;
+	gov_place_fini(&place);
 	if (args->argc == 2) {
 		snprintf(value, sizeof value, "ttl=%s", ttl);
 		if (setxattr(path, "gov.lifetime", value, strlen(value), 0) !=
 			0)
-			return gov_fail_errno(path, -errno);
+			return errno != EINVAL ? gov_fail_errno(path, -errno) :
+			    gov_usage("%s: not a duration from 100ms to 365d, "
+			    "as in 500ms, 10s, 5m, 24h, 30d", ttl);
 	}
 	n = getxattr(path, "gov.lifetime", value, sizeof value - 1);
 	if (n < 0)
 		return gov_fail_errno(path, -errno);
 	value[n] = '\0';
 	if (args->json)
-		gov_print_json(json_pack("{s:s,s:s}", "path", path,
-		    "lifetime", value));
+		gov_print_json(json_pack("{s:o,s:s}", "path",
+		    gov_json_path(path), "lifetime", value));
 	else
 		printf("%s\n", value);
 	return EXIT_OK;

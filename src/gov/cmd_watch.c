@@ -201,7 +201,7 @@ print_event(struct watch *w, uint32_t mask, const char *path)
 		w->left--;
 	if (w->json) {
 		obj = json_pack("{s:s}", "event", name);
-		json_object_set_new(obj, "path", json_string(path));
+		json_object_set_new(obj, "path", gov_json_path(path));
 		if (known)
 			json_object_set_new(obj, "rev", json_integer(rev));
 		gov_print_json(obj);

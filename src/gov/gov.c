@@ -51,7 +51,10 @@ main(int argc, char **argv)
 		if (code >= 0)
 			return code;
 		code = cmds[i]->run(&args);
-		if (fflush(stdout) == EOF && code == EXIT_OK)
+		/* What was lost earlier is not in the buffer any more. */
+		errno = EIO;
+		if ((fflush(stdout) == EOF || ferror(stdout)) &&
+		    code == EXIT_OK)
 			code = gov_fail("standard output: %s", strerror(errno));
 		return code;
 	}

@@ -77,6 +77,8 @@ void gov_place_fini(struct gov_place *);
 json_t *gov_request(const struct gov_place *, json_t * /* takes */);
 const char *gov_str(const json_t *, const char *key);	 /* "" if absent */
 long long gov_int(const json_t *, const char *key);	 /* 0 if absent */
+/* A path as a JSON string: bytes that are no UTF-8 are shown with ?. */
+json_t *gov_json_path(const char *);
 /* Prints one JSON object on a line and frees it; the answer's "ok" is left out. */
 void gov_print_json(json_t * /* takes */);
 
