@@ -95,7 +95,8 @@ def steady_nobody():
         holder.open('locks/nobody')
         holder('flock(fd, LOCK_EX)')
         holder('os.close(fd)')
-    until(lambda: open(HOST[3] + '/config/f').read() == '19')
+    last = HOST[3] + '/config/f'
+    until(lambda: os.path.exists(last) and read(last) == '19')
     eq(metric(3, 'news_told'), 0,
         'where nobody has looked at .gov, nobody is told of it')
 
