@@ -290,9 +290,10 @@ commit_interrupts(struct mount *m)
 	DL_FOREACH_SAFE2 (m->flushers, f, next, next_all) {
 		if (!f->interrupted)
 			continue;
-		f->interrupted = false;
-		if (!caller_killed(f->tid))
+		if (!caller_killed(f->tid)) {
+			m->resisting = true;
 			continue;
+		}
 		LL_DELETE(f->handle->flushers, f);
 		wait_over(f, -EINTR);
 	}

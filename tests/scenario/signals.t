@@ -2,6 +2,7 @@
 # O5, O7: signals, at any rate, lose no change; the killed don't wait.
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 need_mounts
+need python3
 interrupted=$GOV_BUILD/tests/scenario/interrupted
 [ -x "$interrupted" ] || skip_all "there is no $interrupted"
 # A machine that stalls ends no session; a change waits for longer than it takes
@@ -58,5 +59,28 @@ for call in 'mkdir "$0/d"' 'echo x > "$0/f"' 'rm "$0/there"' \
 	other=$((leader % 3 + 1)) third=$((other % 3 + 1))
 	rm -rf "$(host "$leader")"/config/*
 done
+
+# First a signal that has a handler: the caller goes on waiting.
+kill -STOP "$(cluster pid "$leader")" "$(cluster pid "$third")"
+python3 -c 'import os, signal, sys
+signal.signal(signal.SIGALRM, lambda *_: None)
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+os.write(fd, b"x")
+os.close(fd)' "$(host "$other")/config/new" 2>/dev/null &
+pid=$!
+wait_for 4 waits "$pid" || diag "close: was not seen waiting"
+kill -ALRM "$pid"
+# The daemon has looked at it when its clock has ticked; nothing tells so.
+begin=$(now_ms)
+ticked() { [ "$(now_ms)" -ge $((begin + 300)) ]; }
+wait_for 2 ticked
+begin=$(pace_ms)
+kill -KILL "$pid" 2>/dev/null || diag "close: has ended already"
+wait "$pid" 2>/dev/null || :
+took=$(($(pace_ms) - begin))
+ok "O7: killed after another signal, close(2) is gone at once ($took ms)" \
+    test "$took" -lt 1000
+kill -CONT "$(cluster pid "$leader")" "$(cluster pid "$third")"
+cluster ready 30
 ok "all hosts end in the same state" wait_for 15 same 1 2 3
 done_testing
