@@ -75,6 +75,13 @@ lock_pid_released(struct mount *m, struct handle *h)
 			forget(l);
 }
 
+void
+lock_pid_stop(struct mount *m)
+{
+	while (m->lock_pids != NULL)
+		forget(m->lock_pids);
+}
+
 static void
 on_death(uv_poll_t *poll, int status, int events)
 {

@@ -493,6 +493,7 @@ on_replay_stopped(void *arg)
 	struct mount *m = arg;
 
 	life_stop(m);
+	lock_pid_stop(m);
 	m->n_closing = 3;
 	uv_close((uv_handle_t *)&m->poll, on_closed);
 	uv_close((uv_handle_t *)&m->mounts, on_closed);
