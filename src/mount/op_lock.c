@@ -484,15 +484,48 @@ unlock_new(struct mount *m, enum command_kind kind, uint64_t node,
 	return u;
 }
 
-/* A close by this owner: its byte ranges on the file go (POSIX). */
+/* Has it byte ranges there?  Those whose command is still under way are not
+ * meant: who is told of them afterwards has them afterwards. */
+static bool
+has_ranges(struct mount *m, uint64_t node, uint64_t owner)
+{
+	uint64_t session = session_id(m->conf.session);
+	struct store_txn *t = mount_view(m);
+	struct tree_lock l = {0};
+	bool found = false;
+
+	while (!found && tree_lock_next(t, node, l.ordinal, &l))
+		found = !l.is_flock && l.session == session &&
+		    l.owner == owner;
+	store_abort(t);
+	return found;
+}
+
+/* What is not under way goes behind all that has been asked for since. */
+static bool
+will_free(struct mount *m, uint64_t node, uint64_t owner)
+{
+	const struct unlock *u;
+
+	DL_FOREACH (m->unlocks, u)
+		if (!u->under_way && u->flags == UNLOCK_OWNER &&
+		    u->node == node && u->spec.owner == owner)
+			return true;
+	return false;
+}
+
+/* A close by this owner: its byte ranges on the file go (POSIX).  Most who close
+ * a file that was locked once have none. */
 void
 lock_flushed(struct mount *m, struct handle *h, uint64_t owner)
 {
 	struct lock_spec spec = {.owner = owner, .end = UINT64_MAX};
+	uint64_t node = node_of(m, h->ino);
 
-	if (!h->node->has_ranges)
+	if (!h->node->has_ranges || !has_ranges(m, node, owner) ||
+	    will_free(m, node, owner))
 		return;
-	unlock_new(m, COMMAND_unlock, node_of(m, h->ino), UNLOCK_OWNER, &spec);
+	unlock_new(m, COMMAND_unlock, node, UNLOCK_OWNER, &spec);
 	lock_tick(m, clock_now_ns());
 }
 
