@@ -142,6 +142,8 @@ draft_begin(struct mount *m, struct handle *h)
 	if (h->whole)
 		return 0;
 	need_pin(m, h);
+	if (m->drafts_bytes + h->pin->size > LIMIT_DRAFTS_BYTES)
+		return -ENOSPC;
 	appended = h->draft;
 	buf_init(&h->draft, LIMIT_FILE_MAX);
 	buf_raw(&h->draft, h->pin->bytes, h->pin->size);
