@@ -136,6 +136,22 @@ fusemount_id(const char *mountpoint)
 	return found;
 }
 
+bool
+fusemount_exists(int id)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t cap = 0;
+	bool found = f == NULL; /* can't tell */
+
+	while (!found && getline(&line, &cap, f) > 0)
+		found = atoi(line) == id;
+	free(line);
+	if (f != NULL)
+		fclose(f);
+	return found;
+}
+
 int
 mount_clear_dead(const char *mountpoint)
 {

@@ -219,8 +219,7 @@ on_mounts(uv_poll_t *poll, int status, int events)
 	if (lseek(m->mounts_fd, 0, SEEK_SET) == 0)
 		while (read(m->mounts_fd, drain, sizeof drain) > 0)
 			;
-	if (m->stopping || m->mount_id < 0 ||
-	    fusemount_id(m->conf.mountpoint) >= 0)
+	if (m->stopping || m->mount_id < 0 || fusemount_exists(m->mount_id))
 		return;
 	log_info("mount: %s has been unmounted", m->conf.mountpoint);
 	m->mount_id = -1;

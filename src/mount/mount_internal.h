@@ -233,6 +233,7 @@ void mount_invalidate(struct mount *, uint64_t ino);
 int fusemount_attach(const char *mountpoint, int fuse_fd, int *ret_private_fd);
 int fusemount_detach(const char *mountpoint);
 int fusemount_id(const char *mountpoint); /* -1: nothing of ours is there */
+bool fusemount_exists(int id); /* still mounted, be it below another */
 
 /* caller.c: who asks, read from /proc without touching their memory */
 void caller_credentials(fuse_req_t, struct credentials *ret);
