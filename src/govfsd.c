@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,6 +61,18 @@ notify(const char *state)
 #ifdef HAVE_LIBSYSTEMD
 	sd_notify(0, state);
 #endif
+}
+
+/* Who stands for a file is watched by a descriptor, and each peer needs some. */
+static void
+take_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int
@@ -375,6 +388,7 @@ main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	umask(022);
+	take_descriptors();
 	uv_loop_init(&d.loop);
 	uv_signal_init(&d.loop, &d.term);
 	uv_signal_init(&d.loop, &d.intr);

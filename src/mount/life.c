@@ -28,8 +28,9 @@ struct life {
 	struct knode *node;    /* pinned by n_handles while we have it */
 	enum life_kind kind;
 	bool explicit_kind;    /* by setxattr, not by its directory */
+	pid_t process;	       /* of `process`: whose death is the end */
 	bool polling;
-	int pidfd;	       /* of `process`; -1 */
+	int pidfd;	       /* of it, while polling */
 	uv_poll_t poll;
 	/* What brings it back: as it was committed last. */
 	uint64_t dir;
@@ -39,6 +40,7 @@ struct life {
 	struct life *prev, *next;
 };
 
+static void watch(struct life *);
 static void end(struct life *);
 static void forget(struct life *);
 static void on_pidfd(uv_poll_t *, int status, int events);
@@ -145,7 +147,6 @@ life_begin(struct mount *m, uint64_t ino, pid_t process, bool explicit_kind)
 	l->kind = tl.kind;
 	l->node = node;
 	l->explicit_kind = explicit_kind;
-	l->pidfd = -1;
 	buf_init(&l->content, LIMIT_FILE_MAX);
 	node->n_handles++;
 	DL_APPEND(m->lives, l);
@@ -159,16 +160,34 @@ life_begin(struct mount *m, uint64_t ino, pid_t process, bool explicit_kind)
 			end(l); /* nobody has it open */
 		return;
 	}
-	l->pidfd = (int)syscall(SYS_pidfd_open,
-	    process_of(node, process), 0);
+	l->process = process_of(node, process);
+	watch(l);
+}
+
+/* No descriptor for it?  That says nothing of the process: tried again. */
+static void
+watch(struct life *l)
+{
+	l->pidfd = (int)syscall(SYS_pidfd_open, l->process, 0);
 	if (l->pidfd < 0) {
-		end(l); /* gone already */
+		if (errno == ESRCH || l->process <= 0)
+			end(l); /* gone already */
 		return;
 	}
-	uv_poll_init(m->conf.loop, &l->poll, l->pidfd);
+	uv_poll_init(l->mount->conf.loop, &l->poll, l->pidfd);
 	l->poll.data = l;
 	l->polling = true;
 	uv_poll_start(&l->poll, UV_READABLE, on_pidfd);
+}
+
+void
+life_tick(struct mount *m)
+{
+	struct life *l, *next;
+
+	DL_FOREACH_SAFE (m->lives, l, next)
+		if (l->kind == LIFE_PROCESS && !l->polling)
+			watch(l);
 }
 
 static void

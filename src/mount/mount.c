@@ -239,6 +239,7 @@ on_tick(uv_timer_t *timer)
 		lock_tick(m, clock_now_ns());
 	if (m->parked != NULL)
 		park_expire(m, clock_now_ns());
+	life_tick(m);
 	dotgov_look(m);
 	replay_pump(m->replay);
 	metric_set(METRIC_drafts_bytes, (int64_t)m->drafts_bytes);

@@ -387,6 +387,7 @@ void life_begin(struct mount *, uint64_t ino, pid_t process,
 void life_released(struct mount *, struct handle *);
 void life_applied(struct mount *, const struct engine_applied *);
 void life_session_ready(struct mount *);
+void life_tick(struct mount *); /* now and then */
 void life_stop(struct mount *); /* the end of the session takes the files */
 /* True: it is a ttl file, and *ret_err is what its refresh came to. */
 bool life_refresh(struct mount *, uint64_t ino, int *ret_err);
