@@ -146,7 +146,8 @@ tests_unit_lease_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 check_PROGRAMS += tests/unit/group_chaos.t
 tests_unit_group_chaos_t_SOURCES = tests/unit/group_chaos.c $(GROUP_HOST)
 tests_unit_group_chaos_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
-check_SCRIPTS += tests/mount/commit.t tests/mount/birth.t tests/mount/reach.t
+check_SCRIPTS += tests/mount/commit.t tests/mount/birth.t tests/mount/reach.t \
+	tests/mount/users.t
 
 check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \
 	tests/scenario/disk.t tests/scenario/signals.t tests/scenario/locks.t

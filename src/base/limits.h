@@ -74,6 +74,8 @@
 #define LIMIT_DRAFTS_BYTES (UINT64_C(256) << 20)
 /* Requests of the kernel taken in one loop turn before Raft gets its turn. */
 #define LIMIT_TURN_REQUESTS 64
+/* And so long: a close(2) that has to look through /proc takes its time. */
+#define LIMIT_TURN_MS 5
 /* A parked request goes on after this (CONTRACT O3). */
 #define LIMIT_PARK_MS 2000
 /* fdinfo files read for one flush (facts: the flush rule). */

@@ -48,24 +48,50 @@ static void gone(struct mount *, struct handle *);
 
 enum flush_verdict { FLUSH_COMMIT, FLUSH_DEFER, FLUSH_DROP };
 
-/* Is it another handle of the file, that the process got from its opener? */
-static bool
-inherited(const struct handle *h, pid_t process, int fd,
-    const struct wanted *wanted)
-{
-	struct descriptors theirs;
-	const struct handle *other;
+/* Other openers of a file whose descriptors one flush looks through: each is as
+ * much work as the flushing process itself (LIMIT_FDINFO). */
+enum { RELATIVES = 4 };
+struct relatives {
+	int n;
+	pid_t pids[RELATIVES];
+	struct descriptors theirs[RELATIVES];
+};
 
+/* Who else has it open for writing.  False: too many to look at. */
+static bool
+find_relatives(const struct handle *h, pid_t process,
+    const struct wanted *wanted, struct relatives *ret)
+{
+	const struct handle *other;
+	int i;
+
+	ret->n = 0;
 	DL_FOREACH (h->node->handles, other) {
 		if (!other->writes || other->released ||
 		    other->opener == process || other->opener == h->opener)
 			continue;
-		caller_descriptors(other->opener, wanted, &theirs);
-		for (int i = 0; i < theirs.n && i < DESCRIPTORS_LISTED; i++)
-			if (caller_shares(process, fd, other->opener,
-				theirs.fds[i]))
-				return true;
+		for (i = 0; i < ret->n && ret->pids[i] != other->opener; i++)
+			;
+		if (i == RELATIVES)
+			return false;
+		if (i == ret->n)
+			ret->pids[ret->n++] = other->opener;
 	}
+	for (i = 0; i < ret->n; i++)
+		caller_descriptors(ret->pids[i], wanted, &ret->theirs[i]);
+	return true;
+}
+
+/* Is it another handle of the file, that the process got from its opener? */
+static bool
+inherited(const struct relatives *r, pid_t process, int fd)
+{
+	for (int i = 0; i < r->n; i++)
+		for (int j = 0; j < r->theirs[i].n && j < DESCRIPTORS_LISTED;
+		    j++)
+			if (caller_shares(process, fd, r->pids[i],
+				r->theirs[i].fds[j]))
+				return true;
 	return false;
 }
 
@@ -75,6 +101,7 @@ still_open(struct mount *m, struct handle *h, pid_t process, bool *ret_none)
 {
 	struct wanted wanted = {.ino = h->ino, .mount_id = m->mount_id};
 	struct descriptors own;
+	struct relatives relatives;
 	struct handle *other;
 	struct store_txn *t;
 	uint64_t dir;
@@ -93,9 +120,12 @@ still_open(struct mount *m, struct handle *h, pid_t process, bool *ret_none)
 		if (other != h && other->writes && other->opener == process &&
 		    !other->released)
 			others++;
+	if (own.n > others &&
+	    !find_relatives(h, process, &wanted, &relatives))
+		return false; /* can't tell: better once too often */
 	for (int i = own.n; i-- > 0 && own.n > others;)
 		if (i < DESCRIPTORS_LISTED &&
-		    inherited(h, process, own.fds[i], &wanted))
+		    inherited(&relatives, process, own.fds[i]))
 			own.n--;
 	return own.n > others;
 }

@@ -176,9 +176,11 @@ static void
 on_requests(uv_poll_t *poll, int status, int events)
 {
 	struct mount *m = poll->data;
+	uint64_t until = clock_now_ns() + LIMIT_TURN_MS * NS_PER_MS;
 	int n;
 
-	for (int i = 0; i < LIMIT_TURN_REQUESTS; i++) {
+	for (int i = 0; i < LIMIT_TURN_REQUESTS && clock_now_ns() < until;
+	    i++) {
 		n = fuse_session_receive_buf(m->se, &m->fbuf);
 		if (n == -EAGAIN || n == -EINTR)
 			break;
