@@ -217,6 +217,12 @@ is "$(gov put --json "$odd" <<< x | jq -r .path)" "$a/config/odd?" \
     'a path that is no UTF-8 is shown in JSON'
 is "$(gov cat --json "$odd" | jq -r .path,.content)" "$a/config/odd?
 x" 'by all commands'
+exits 1 'why: and is none that the daemon can be asked about' \
+    gov why "$odd" 2> "$tmp/err"
+like "$(cat "$tmp/err")" '*in UTF-8 only' 'as it says'
+exits 2 'an unknown option is a wrong command line' \
+    gov cat --none "$a/config/f" 2> "$tmp/err"
+like "$(cat "$tmp/err")" "gov: *--none*" 'of gov, not of cat(1)'
 
 # ---- init ----
 ok 'init makes a host' gov init --state "$tmp/s" > "$tmp/out"

@@ -24,7 +24,7 @@ why_run(const struct gov_args *args)
 {
 	const char *path = args->argv[0];
 	struct gov_place place;
-	json_t *reply;
+	json_t *request, *reply;
 	char when[32] = "";
 	struct tm tm;
 	time_t at;
@@ -32,8 +32,13 @@ why_run(const struct gov_args *args)
 
 	if (!gov_find(args, path, &place))
 		return EXIT_FAILED;
-	reply = gov_request(&place, json_pack("{s:s, s:s}", "request", "why",
-	    "path", place.rel));
+	request = json_pack("{s:s, s:s}", "request", "why", "path", place.rel);
+	if (request == NULL) {
+		gov_place_fini(&place);
+		return gov_fail("%s: a daemon can be asked about names in "
+		    "UTF-8 only", path);
+	}
+	reply = gov_request(&place, request);
 	gov_place_fini(&place);
 	if (reply == NULL)
 		return EXIT_FAILED;

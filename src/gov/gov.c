@@ -86,6 +86,7 @@ parse(const struct cmd *cmd, int argc, char **argv, struct gov_args *ret)
 	longs[n + 2] =
 	    (struct option){ "state", required_argument, NULL, OPT_STATE };
 
+	argv[0] = (char *)(uintptr_t) "gov"; /* who complains */
 	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
 		for (size_t i = 0; c < OPT_FIRST && i < n; i++)
 			if (cmd->options[i].letter == c)
