@@ -4,8 +4,9 @@
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 need_mounts
 need setfattr getfattr inotifywait python3
-SESSION_TTL=4000 # half of it outlasts an election, even on a busy machine
-export CLUSTER_CONF="session_ttl_ms = $SESSION_TTL"
+SESSION_TTL=8000 # half of it outlasts an election on a machine that stalls
+export CLUSTER_CONF="session_ttl_ms = $SESSION_TTL
+write_timeout_ms = 30000"
 cluster_up 3
 A=$(host 1) B=$(host 2) C=$(host 3)
 
@@ -42,6 +43,8 @@ quietly() {
 	done
 	return 1
 }
+# leaders: how many there were; each new one may add one ttl to what expires
+leaders() { grep -ho 'leads, term [0-9]*' "$DIR"/*/log | sort -u | wc -l; }
 watchers=
 # counted I EVENT [NAME]: how often
 counted() { grep -c "^$2 ${3:-}" "$tmp/events.$1"; }
@@ -159,26 +162,38 @@ ok "T4: ... and not longer" wait_for 1 gone "$B/config/dup"
 wait
 
 # Its maker is killed while the answer can't come through.
-leader=$(cluster leader)
-victim=$((leader % 3 + 1))
-V=$(host $victim)
-rm "$tmp/go"
-python3 -c 'import os, sys, time
+orphan() {
+	local leader victim pid made=1
+	rm -f "$tmp/go" "$tmp/go.ready"
+	leader=$(cluster leader)
+	victim=$((leader % 3 + 1))
+	python3 -c 'import os, sys, time
 open(sys.argv[2] + ".ready", "w")
 while not os.path.exists(sys.argv[2]):
     time.sleep(0.02)
-os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)' "$V/status/t4/orphan" \
-	"$tmp/go" {tap_out}>&- {tap_err}>&- 2> /dev/null &
-orphan=$!
-disown
-wait_for 5 test -e "$tmp/go.ready"
-fault $victim net_drop_in -1
-: > "$tmp/go"
+os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)' \
+		"$(host $victim)/status/t4/orphan" "$tmp/go" \
+		{tap_out}>&- {tap_err}>&- 2> /dev/null &
+	pid=$!
+	disown
+	wait_for 5 test -e "$tmp/go.ready"
+	fault $victim net_drop_in -1
+	: > "$tmp/go"
+	wait_for 1 there "$(host "$leader")/status/t4/orphan" && made=0
+	kill -9 $pid
+	sleep 0.2
+	fault $victim net_drop_in 0
+	return $made
+}
 made=0
-wait_for 1 there "$(host "$leader")/status/t4/orphan" && made=1
-kill -9 $orphan
-sleep 0.2
-fault $victim net_drop_in 0
+for _ in 1 2 3 4 5; do # the leader may change just then
+	if orphan; then
+		made=1
+		break
+	fi
+	diag "once more: the leader was not there"
+	cluster ready
+done
 is "$made" 1 "T4: a file is made by one who is not told any more"
 ok "T4: ... and does not outlive him" \
     soon 1000 gone_everywhere status/t4/orphan
@@ -249,7 +264,7 @@ is "$(life "$V/locks/excl") $(life "$V/locks/dir") $(life "$V/locks/plain")" \
     "session session forever" "T3: what is a lock has lifetime session"
 is "$(xattr "$V/locks/excl" owner)" "h$victim" "T3: gov.owner tells the host"
 wait_for 2 there "$O/locks/full/f"
-at=$(pace_ms) lease=$(($(now_ms) + $(lease_ms $victim)))
+terms=$(leaders) at=$(pace_ms) lease=$(($(now_ms) + $(lease_ms $victim)))
 cluster kill $victim
 all_there() {
 	there "$O/locks/dir" && there "$O/locks/excl" &&
@@ -267,7 +282,8 @@ ok "T3 L4: they go when the dead host's session has expired" \
 took=$(($(pace_ms) - at))
 diag "session ttl $SESSION_TTL ms: they went $took ms after the kill"
 ok "T3 L4: not before" test "$first" -ge "$lease"
-ok "T3 L4: ... and soon after" test "$took" -le $((SESSION_TTL + 1500))
+ok "T3 L4: ... and soon after" test "$took" -le \
+    $((SESSION_TTL * (1 + $(leaders) - terms) + 1500))
 ok "T3: plain files stay" there "$O/locks/plain"
 ok "T3: what a link pointed to stays" shows "$O/config/target" data
 ok "T3: a directory stays while there is something in it" \
@@ -352,30 +368,8 @@ ok "T4: ... or its last holder" wait_for 1 gone "$O/status/proxy/one"
 cluster ready
 mkdir "$O/status/t7"
 gov ttl "$O/status/t7" 3500ms > /dev/null
-leader=$(cluster leader)
-other=$((leader % 3 + 1))
-(
-	wait_for 10 test -e "$tmp/present"
-	kill -STOP "$(cluster pid "$leader")"
-	sleep 7
-	kill -CONT "$(cluster pid "$leader")"
-) {tap_out}>&- {tap_err}>&- &
-diag "host $leader is stopped for two ttls"
-run_actors lifetimes.py present $other /status/t7/f 10 "$leader"
-wait
-rm "$tmp/present"
-cluster ready
-leader=$(cluster leader)
-other=$((leader % 3 + 1))
-(
-	wait_for 10 test -e "$tmp/present"
-	cluster kill "$leader"
-) {tap_out}>&- {tap_err}>&- &
-diag "host $leader is killed"
-run_actors lifetimes.py present $other /status/t7/f 6 "$leader"
-wait
-cluster start "$leader"
-cluster ready
+run_actors lifetimes.py present stopped
+run_actors lifetimes.py present killed
 ok "T7: unrefreshed, it goes" wait_for 5 gone_everywhere status/t7/f
 
 # ---- U13: heartbeat by touch ----
@@ -398,8 +392,11 @@ unchanged() {
 ok "U13 T6: touches make no revision" quietly unchanged
 kill $toucher
 wait $toucher 2>/dev/null
+terms=$(leaders) at=$(pace_ms)
+wait_for 5 gone_everywhere status/app/web-1
+took=$(($(pace_ms) - at))
 ok "U13 T2: it goes when the touches end, 4.5 s after the last" \
-    soon 4700 gone_everywhere status/app/web-1
+    test $took -le $((4700 + 3000 * ($(leaders) - terms)))
 ok "U13 T2: ... not before 3 s are over" \
     test $(($(now_ms) - $(cat "$tmp/touched"))) -ge 3000
 for i in 1 2 3; do
