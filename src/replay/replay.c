@@ -697,12 +697,14 @@ replay_answered(struct replay *r, int err, uint32_t step)
 	metric_add(METRIC_replay_ops, 1);
 	if (r->moved && moved_dir(&r->current))
 		r->conf.dir_renamed(r->conf.arg);
-	if (!r->expected)
-		return; /* a step towards something: the pump looks again */
-	if (r->moved && err == -EINTR && op->born)
-		push_content(r, &op->change);
 	t = store_begin(engine_store(r->conf.engine), STORE_READ);
 	tell_attributes(r, t);
+	if (!r->expected) { /* a step towards something: the pump looks again */
+		store_abort(t);
+		return;
+	}
+	if (r->moved && err == -EINTR && op->born)
+		push_content(r, &op->change);
 	/* A helper that died between its open and its utimens has moved K, but
 	 * woken nobody: content and attributes are told again. */
 	if (r->moved && (err != -EINTR || r->current.kind < CHANGE_CONTENT))
