@@ -6,10 +6,7 @@
 
 need_mounts
 need python3
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 3
+patient_up 3
 mounts() { grep -c " $DIR/[0-9]*/gov fuse.govfs " /proc/self/mounts; }
 one_leads() { local l; l=$(cluster leader) && [ "$l" != "$1" ]; }
 

@@ -6,10 +6,7 @@
 
 need jq getfattr
 need_mounts
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 3
+patient_up 3
 a=$(host 1) b=$(host 2)
 rev_of() { getfattr --absolute-names --only-values -n gov.rev "$1"; }
 

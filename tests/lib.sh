@@ -178,6 +178,11 @@ cluster_up() {
 	DIR=$tmp/c
 	cluster up "$@" || bail_out "the cluster does not come up"
 }
+# The same; a machine that stalls ends no session there, and refuses no change.
+patient_up() {
+	CLUSTER_CONF="session_ttl_ms = 30000
+write_timeout_ms = 30000" cluster_up "$@"
+}
 
 # Daemons must not keep prove's pipe open.
 cluster() {
@@ -187,6 +192,9 @@ host() { printf '%s\n' "$DIR/$1/gov"; }	  # its mountpoint
 state() { printf '%s\n' "$DIR/$1/state"; }
 rev() { cat "$(host "$1")/.gov/version"; } # the revision that host shows
 digest() { gov debug digest --state "$(state "$1")"; }
+# sync_host MOUNTPOINT: what was committed anywhere before, that host shows from
+# now on.  Where its replay is stuck for 2 s, it is an EIO, and asked again.
+sync_host() { wait_for 5 getfattr -n gov.sync "$1" > /dev/null; }
 # fault I NAME VALUE
 fault() { gov debug fault --state "$(state "$1")" -- "$2" "$3"; }
 # lease_ms I: how long host I's session lasts at least
@@ -236,7 +244,7 @@ same() {
 tap_cleanup() {
 	local status=$? job
 	trap - EXIT
-	for job in $(jobs -p); do
+	for job in $(jobs -pr); do # the numbers of others are anybody's
 		kill "$job" 2>/dev/null
 	done
 	if [ -n "$DIR" ]; then

@@ -5,10 +5,7 @@
 
 need_mounts
 need python3 getfattr
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 2
+patient_up 2
 mkdir "$(host 1)/config/a"
 wait_for 10 test -d "$(host 2)/config/a" || bail_out "no directory"
 cat > "$tmp/attributes.py" <<'PY'
@@ -92,8 +89,7 @@ for n in range(3):
           s.st_size, "" if s.st_size == true else f"but it has {true}")
 PY
 sync_all() {
-	wait_for 5 getfattr -n gov.sync "$(host 1)" &&
-	    wait_for 5 getfattr -n gov.sync "$(host 2)"
+	sync_host "$(host 1)" && sync_host "$(host 2)"
 }
 
 for round in 1 2 3; do

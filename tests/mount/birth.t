@@ -3,10 +3,7 @@
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 
 need_mounts
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 2
+patient_up 2
 a=$(host 1)/config b=$(host 2)/config
 
 # holds FILE TEXT: both hosts show it, and have the same tree

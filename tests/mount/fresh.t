@@ -6,10 +6,7 @@
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 
 need_mounts
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 3
+patient_up 3
 play=$GOV_BUILD/tests/mount/freshness.t
 seconds=${SECONDS_EACH:-2}
 kinds=(O_EXCL mkdir link "rename NOREPLACE")

@@ -3,10 +3,7 @@
 # raises on another file system, call by call.  See events.c.
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 need_mounts
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 3
+patient_up 3
 d=config/events
 mkdir "$(host 1)/$d"
 for h in 2 3; do wait_for 5 test -d "$(host $h)/$d"; done

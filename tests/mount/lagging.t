@@ -5,17 +5,11 @@
 
 need python3 getfattr
 need_mounts
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 2
+patient_up 2
 A=$(host 1) B=$(host 2)
 export A B
 mkdir "$A/config/l"
 chmod 777 "$A/config/l"
-# What was committed anywhere before, that host shows from now on.  Where replay
-# is stuck for 2 s, it is an EIO.
-sync_host() { wait_for 5 getfattr -n gov.sync "$1" > /dev/null; }
 sync_host "$A"
 sync_host "$B"
 fault 1 replay_delay_ms 60

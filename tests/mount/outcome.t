@@ -8,9 +8,6 @@ need_mounts
 cluster_up 3
 A=$(host 1) B=$(host 2) C=$(host 3)
 export A B C
-# What was committed anywhere before, that host shows from now on.  Where replay
-# is stuck for 2 s, it is an EIO.
-sync_host() { wait_for 5 getfattr -n gov.sync "$1" > /dev/null; }
 mkdir "$A/config/o"
 for h in "$A" "$B" "$C"; do
 	sync_host "$h"

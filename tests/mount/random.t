@@ -6,13 +6,7 @@
 
 need python3 getfattr
 need_mounts
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 2
-# What was committed anywhere before, that host shows from now on.  Where replay
-# is stuck for 2 s, it is an EIO.
-sync_host() { wait_for 5 getfattr -n gov.sync "$1" > /dev/null; }
+patient_up 2
 cat > "$tmp/random.py" <<'EOP'
 import ctypes, errno, os, random, stat, sys
 

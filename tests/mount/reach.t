@@ -4,16 +4,13 @@
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 need inotifywait getfattr
 need_mounts
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 2
+patient_up 2
 a=$(host 1)/config b=$(host 2)/config
 
 skipped() { metric 2 govfs_replay_skipped; }
 replayed() { metric 2 govfs_replay_ops; }
 # Where replay is stuck for 2 s, it is an EIO.
-caught_up() { wait_for 5 getfattr -n gov.sync "$(host 2)" > /dev/null; }
+caught_up() { sync_host "$(host 2)"; }
 
 mkdir "$a/far"
 caught_up

@@ -14,9 +14,6 @@ F=$(host $cut) L=$(host "$leader")
 mkdir "$L/config/u"
 echo old > "$L/config/u/done"
 echo old > "$L/config/u/lost"
-# What was committed anywhere before, that host shows from now on.  Where replay
-# is stuck for 2 s, it is an EIO.
-sync_host() { wait_for 5 getfattr -n gov.sync "$1" > /dev/null; }
 sync_host "$F"
 
 # fails ERRNO CALL: python's os.CALL fails so

@@ -20,10 +20,7 @@ flip() {
 log_files() { ls "$(state "$1")"/wal/wal-*; }
 down() { cluster kill 1; cluster kill 2; cluster kill 3; }
 
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 3
+patient_up 3
 for n in $(seq 60); do
 	echo "content $n" > "$(host $((n % 3 + 1)))/config/f$n"
 done

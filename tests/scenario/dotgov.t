@@ -5,10 +5,7 @@
 need_mounts
 need flock inotifywait python3 setpriv
 
-# A machine that stalls ends no session of these, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 3
+patient_up 3
 run_actors dotgov.py steady "$@"
 
 # A host that is cut off goes through all the states: without a majority,
@@ -16,7 +13,6 @@ run_actors dotgov.py steady "$@"
 cluster down
 rm -rf --one-file-system "$DIR"
 CLUSTER_CONF="session_ttl_ms = 5000
-write_timeout_ms = 2000"
-cluster_up 3
+write_timeout_ms = 2000" cluster_up 3
 run_actors dotgov.py lost "$@"
 done_testing

@@ -24,10 +24,7 @@ free() { [ "$(ls "$(host 2)/ids/shards" | wc -l)" = 4 ]; }
 export LC_ALL=C
 path=$PATH
 
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 3
+patient_up 3
 
 # ---- cron-once ----
 

@@ -8,10 +8,7 @@
 need_mounts
 need python3
 export NAME_RACES=${NAME_RACES:-1000} NAME_ROUNDS=${NAME_ROUNDS:-400}
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 3
+patient_up 3
 run_actors names.py
 ok "F7: the hosts agree at the end" wait_for 15 same 1 2 3
 done_testing

@@ -5,11 +5,7 @@ need_mounts
 need python3
 interrupted=$GOV_BUILD/tests/scenario/interrupted
 [ -x "$interrupted" ] || skip_all "there is no $interrupted"
-# A machine that stalls ends no session; a change waits for longer than it takes
-# to see it waiting.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 3
+patient_up 3 # changes wait for longer than it takes to see them waiting
 leader=$(cluster leader)
 other=$((leader % 3 + 1))
 

@@ -3,10 +3,7 @@
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 need_mounts
 need inotifywait python3
-# A machine that stalls ends no session, and refuses no change.
-export CLUSTER_CONF="session_ttl_ms = 30000
-write_timeout_ms = 30000"
-cluster_up 3
+patient_up 3
 A=$(host 1) B=$(host 2) C=$(host 3)
 
 # ---- U2: write here, read there ----
