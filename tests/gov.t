@@ -260,3 +260,19 @@ exits 1 'status on the mount of a dead daemon fails' \
     gov status "$(host $dead)" 2> "$tmp/err"
 like "$(cat "$tmp/err")" '*the daemon of this mount is gone*' 'and says so'
 done_testing
+
+# ---- a daemon that does not answer ----
+pid=$(cluster pid "$leader")
+kill -STOP "$pid"
+timeout 300 "$GOV" status "$l" > "$tmp/out" 2> "$tmp/err" &
+by_mount=$!
+exits 1 'O7: a stopped daemon is not waited for for ever' \
+    timeout 300 "$GOV" status --state "$(state "$leader")" 2> "$tmp/err2"
+like "$(cat "$tmp/err2")" 'gov: */control: no answer for * s: *restart it' \
+    'and gov says what to do'
+exits 1 'O7: nor by its mount' wait "$by_mount"
+like "$(cat "$tmp/err")" "gov: $l: no answer for * s: *restart it" \
+    'with the same words'
+kill -CONT "$pid"
+ok 'it answers again when it goes on' \
+    gov status --state "$(state "$leader")" > "$tmp/out"

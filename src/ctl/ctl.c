@@ -22,6 +22,7 @@
 #include "ctl/ctl_internal.h"
 
 static void	on_connection(uv_stream_t *, int);
+static void	on_tick(uv_timer_t *);
 static void	on_alloc(uv_handle_t *, size_t, uv_buf_t *);
 static void	on_read(uv_stream_t *, ssize_t, const uv_buf_t *);
 static void	on_written(uv_write_t *, int);
@@ -50,7 +51,10 @@ ctl_open(uv_loop_t *loop, const char *path, struct engine *engine,
 	ctl->pipe.data = ctl;
 	err = uv_pipe_init(loop, &ctl->pipe, 0);
 	assert(err == 0);
-	ctl->n_open = 1;
+	ctl->timer.data = ctl;
+	err = uv_timer_init(loop, &ctl->timer);
+	assert(err == 0);
+	ctl->n_open = 2;
 	if (unlink(path) == -1 && errno != ENOENT)
 		err = -errno;
 	if (err == 0)
@@ -60,6 +64,8 @@ ctl_open(uv_loop_t *loop, const char *path, struct engine *engine,
 		err = -errno;
 	if (err == 0)
 		err = uv_listen((uv_stream_t *)&ctl->pipe, 16, on_connection);
+	if (err == 0)
+		err = uv_timer_start(&ctl->timer, on_tick, 1000, 1000);
 	if (err != 0) {
 		ctl_stop(ctl, NULL, NULL);
 		return err;
@@ -81,7 +87,7 @@ handle_closed(struct ctl *ctl)
 }
 
 static void
-on_listener_closed(uv_handle_t *handle)
+on_own_closed(uv_handle_t *handle)
 {
 	handle_closed(handle->data);
 }
@@ -94,7 +100,22 @@ ctl_stop(struct ctl *ctl, void (*cb)(void *), void *arg)
 	while (ctl->clients != NULL)
 		client_close(ctl->clients);
 	unlink(ctl->path);
-	uv_close((uv_handle_t *)&ctl->pipe, on_listener_closed);
+	uv_close((uv_handle_t *)&ctl->pipe, on_own_closed);
+	uv_close((uv_handle_t *)&ctl->timer, on_own_closed);
+}
+
+/* Ticks, not time: after a stall of ours everybody's request comes first. */
+static void
+on_tick(uv_timer_t *timer)
+{
+	struct ctl *ctl = timer->data;
+	struct ctl_client *c, *next;
+
+	for (c = ctl->clients; c != NULL; c = next) {
+		next = c->next;
+		if (!c->barrier_pending && ++c->n_idle > LIMIT_CTL_IDLE)
+			client_close(c);
+	}
 }
 
 static void
@@ -196,6 +217,7 @@ client_next(struct ctl_client *c)
 	}
 	uv_read_stop((uv_stream_t *)&c->pipe);
 	c->busy = true;
+	c->n_idle = 0;
 	len = nl - c->line;
 	memcpy(line, c->line, len);
 	c->len -= len + 1;
@@ -231,6 +253,7 @@ on_written(uv_write_t *write, int status)
 	free(c->reply);
 	c->reply = NULL;
 	c->busy = false;
+	c->n_idle = 0;
 	if (c->closing)
 		return;
 	if (status != 0)

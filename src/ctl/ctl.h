@@ -5,7 +5,8 @@
  * `{"request":"status"}` is all it takes; answer.c has the list.  Anybody may
  * connect and ask for status and reasons; the rest is for root and for the
  * daemon's own user, by the peer's credentials.  A line is hostile until it is
- * parsed: bounded by LIMIT_CTL_LINE, a client that breaks a rule is cut off.
+ * parsed: bounded by LIMIT_CTL_LINE, a client that breaks a rule is cut off, and
+ * so is one that says nothing for a while (LIMIT_CTL_IDLE).
  *
  * Everything runs on the loop thread.
  */

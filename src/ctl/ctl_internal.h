@@ -20,6 +20,7 @@ struct ctl_client {
 	gid_t gid;
 	bool privileged;	 /* root or our own user */
 	bool busy;		 /* an answer is being made or written */
+	unsigned n_idle;	 /* ticks since it asked or was answered */
 	bool closing;
 	bool barrier_pending;	 /* barrier is with the engine */
 	struct engine_barrier barrier;
@@ -30,6 +31,7 @@ struct ctl_client {
 
 struct ctl {
 	uv_pipe_t pipe; /* listens; data: this ctl */
+	uv_timer_t timer; /* a tick a second; data: this ctl */
 	struct engine *engine;
 	struct ctl_hooks hooks;
 	struct ctl_client *clients;

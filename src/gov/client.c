@@ -12,30 +12,36 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "gov/gov.h"
 
 static int	dial(const char *);
-static json_t  *converse(int fd, json_t *request);
+static json_t  *converse(int fd, json_t *request, int *ret_err);
+static void	complain(const char *control, int err);
+
+/* What jansson reads from, and why it could not. */
+struct source {
+	int fd;
+	int err; /* negative errno; 0: it came to its end */
+};
 
 json_t *
 gov_request(const struct gov_place *place, json_t *request)
 {
 	json_t *reply;
-	int fd;
+	int fd, err = 0;
 
 	fd = dial(place->control);
 	if (fd < 0) {
-		gov_fail("%s: %s%s", place->control, strerror(-fd),
-		    fd == -ECONNREFUSED || fd == -ENOENT ?
-		    " (no daemon runs there)" : "");
+		complain(place->control, fd);
 		json_decref(request);
 		return NULL;
 	}
-	reply = converse(fd, request);
+	reply = converse(fd, request, &err);
 	close(fd);
 	json_decref(request);
 	if (reply == NULL) {
-		gov_fail("%s: the daemon hung up", place->control);
+		complain(place->control, err);
 		return NULL;
 	}
 	if (json_is_true(json_object_get(reply, "ok"))) {
@@ -47,10 +53,31 @@ gov_request(const struct gov_place *place, json_t *request)
 	return NULL;
 }
 
+static void
+complain(const char *control, int err)
+{
+	switch (-err) {
+	case EAGAIN: /* SO_SNDTIMEO, SO_RCVTIMEO */
+		gov_no_answer(control);
+		return;
+	case ECONNREFUSED:
+	case ENOENT:
+		gov_fail("%s: %s (no daemon runs there)", control,
+		    strerror(-err));
+		return;
+	case 0:
+		gov_fail("%s: the daemon hung up", control);
+		return;
+	default:
+		gov_fail("%s: %s", control, strerror(-err));
+	}
+}
+
 static int
 dial(const char *path)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct timeval wait = { .tv_sec = LIMIT_CTL_ANSWER_S };
 	int fd, err;
 
 	if (strlen(path) >= sizeof(sun.sun_path))
@@ -59,7 +86,10 @@ dial(const char *path)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd == -1)
 		return -errno;
-	if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == -1) {
+	/* connect(2) waits, too, for a place in the daemon's backlog. */
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) ||
+	    connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == -1) {
 		err = -errno;
 		close(fd);
 		return err;
@@ -68,33 +98,47 @@ dial(const char *path)
 }
 
 static size_t
-read_some(void *buf, size_t len, void *fd)
+read_some(void *buf, size_t len, void *arg)
 {
+	struct source *source = arg;
 	ssize_t n;
 
 	do
-		n = read(*(int *)fd, buf, len);
+		n = read(source->fd, buf, len);
 	while (n == -1 && errno == EINTR);
+	if (n == -1)
+		source->err = -errno;
 	return n == -1 ? (size_t)-1 : (size_t)n;
 }
 
+/* NULL without an error: the daemon hung up. */
 static json_t *
-converse(int fd, json_t *request)
+converse(int fd, json_t *request, int *ret_err)
 {
+	struct source source = { .fd = fd };
+	json_t *reply;
 	char *text = json_dumps(request, JSON_COMPACT);
 	struct iovec iov[2] = { { text, text ? strlen(text) : 0 },
 		{ (char *)"\n", 1 } };
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
 	ssize_t n;
 
-	if (text == NULL)
+	if (text == NULL) {
+		*ret_err = -ENOMEM;
 		return NULL;
+	}
 	n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+	if (n == -1 && errno != EPIPE)
+		*ret_err = -errno;
 	free(text);
 	if (n == -1)
 		return NULL;
 	shutdown(fd, SHUT_WR);
-	return json_load_callback(read_some, &fd, JSON_DISABLE_EOF_CHECK, NULL);
+	reply = json_load_callback(read_some, &source, JSON_DISABLE_EOF_CHECK,
+	    NULL);
+	if (source.err != -ECONNRESET)
+		*ret_err = source.err;
+	return reply;
 }
 
 const char *

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
+
 static const struct cmd *const cmds[] = {
 	&cmd_cat, &cmd_debug, &cmd_elect, &cmd_init, &cmd_lock, &cmd_put,
 	&cmd_status, &cmd_sync, &cmd_ttl, &cmd_watch, &cmd_why,
@@ -197,6 +199,13 @@ gov_fail_errno(const char *what, int err)
 	default:
 		return EXIT_FAILED;
 	}
+}
+
+int
+gov_no_answer(const char *what)
+{
+	return gov_fail("%s: no answer for %d s: the daemon is stopped or "
+	    "stuck; see its log, or restart it", what, LIMIT_CTL_ANSWER_S);
 }
 
 bool

@@ -58,6 +58,8 @@ int gov_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Likewise, for the errno of a call on path: says what exit code it means. */
 int gov_fail_errno(const char *what, int err);
 int gov_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Likewise, when a daemon has not answered for LIMIT_CTL_ANSWER_S. */
+int gov_no_answer(const char *what);
 /* A decimal revision; false: it isn't one. */
 bool gov_parse_rev(const char *, uint64_t *ret);
 
@@ -69,7 +71,8 @@ struct gov_place {
 	char *rel;	/* path below it, "" for the root; NULL without path */
 	char *control;	/* its control socket */
 };
-/* path may be NULL.  Prints what is wrong and returns false. */
+/* path may be NULL.  Prints what is wrong and returns false; ends the program
+ * where the daemon of a mount does not answer. */
 bool gov_find(const struct gov_args *, const char *path, struct gov_place *);
 void gov_place_fini(struct gov_place *);
 

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <jansson.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -299,6 +300,38 @@ test_hostile(void)
 	json_decref(o);
 }
 
+/* Is it cut off before long? */
+static bool
+cut_off(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+	uint64_t end = clock_now_ns() + 60 * NS_PER_S;
+
+	while (poll(&p, 1, 0) == 0 && clock_now_ns() < end)
+		(void)uv_run(&loop, UV_RUN_ONCE); /* a tick, at the latest */
+	return p.revents != 0;
+}
+
+static void
+test_idle(void)
+{
+	int silent = dial(), slow = dial(), deaf = dial();
+	json_t *o;
+
+	say(slow, "{\"request\":");
+	for (int i = 0; i < 100; i++) /* more answers than a socket holds */
+		say(deaf, "{\"request\":\"metrics\"}\n");
+	ok(cut_off(silent), "S3: who says nothing makes room in the end");
+	ok(cut_off(slow), "S3: so does who says half of it");
+	ok(cut_off(deaf), "S3: or does not listen");
+	o = ask("{\"request\":\"status\"}");
+	ok(is_ok(o), "who asks is answered");
+	json_decref(o);
+	close(silent);
+	close(slow);
+	close(deaf);
+}
+
 static void
 test_rights(void)
 {
@@ -378,6 +411,7 @@ main(void)
 	test_debug();
 	test_order();
 	test_hostile();
+	test_idle();
 	test_rights();
 	test_stop();
 
