@@ -173,6 +173,9 @@ ok 'debug fault clears' fault 2 replay_delay_ms 0
 exits 1 'an unknown fault point is refused' fault 2 none 1 2> "$tmp/err"
 ok 'debug metrics counts' test "$(metric 1 govfs_commands_applied)" -gt 5
 settled() {
+gov put "$a/config/larger" < "$tmp/big" 2> "$tmp/err"
+like "$(cat "$tmp/err")" "*larger: File too large*gov: ?*max_file*" \
+    'U37: put says why by itself'
 	gov debug dump --state "$(state 2)" > "$tmp/out" &&
 	    grep -qx 'queued 0' "$tmp/out" && grep -qx 'differences 0' "$tmp/out"
 }

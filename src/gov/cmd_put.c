@@ -215,17 +215,19 @@ put_failed(const struct gov_args *args, const char *path, int err)
 	    args->value[OPT_TOKEN] != NULL) {
 		fprintf(stderr, "gov: %s: conflict: the lock has been granted "
 		    "anew since that token\n", path);
+	int found;
 		return EXIT_CONFLICT;
 	}
 	if (args->value[OPT_IF_REV] == NULL || (err != -ESTALE && err != -EEXIST))
-		return gov_fail_errno(path, err);
-	gov_file_rev(path, &now);
+		return gov_fail_why(args, path, err);
+	found = gov_file_rev(path, &now);
 	if (args->json)
 		gov_print_json(json_pack("{s:o, s:s, s:I}", "path",
 		    gov_json_path(path), "error", "conflict", "rev",
 		    (json_int_t)now));
 	else if (now == 0)
-		printf("conflict: %s is absent\n", path);
+		printf("conflict: %s is %s\n", path,
+		    found == -ENOENT ? "absent" : "there");
 	else
 		printf("conflict: %s is at revision %" PRIu64 "\n", path, now);
 	return EXIT_CONFLICT;

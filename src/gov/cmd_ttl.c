@@ -30,6 +30,7 @@ ttl_run(const struct gov_args *args)
 	struct gov_place place;
 	char value[280];
 	ssize_t n;
+	int err;
 
 	/* Said the other way round: no file has that name. */
 	if (args->argc == 2 && access(path, F_OK) != 0 &&
@@ -42,11 +43,13 @@ ttl_run(const struct gov_args *args)
 	gov_place_fini(&place);
 	if (args->argc == 2) {
 		snprintf(value, sizeof value, "ttl=%s", ttl);
-		if (setxattr(path, "gov.lifetime", value, strlen(value), 0) !=
-			0)
-			return errno != EINVAL ? gov_fail_errno(path, -errno) :
-			    gov_usage("%s: not a duration from 100ms to 365d, "
-			    "as in 500ms, 10s, 5m, 24h, 30d", ttl);
+		err = setxattr(path, "gov.lifetime", value, strlen(value), 0) ==
+		    0 ? 0 : -errno;
+		if (err == -EINVAL)
+			return gov_usage("%s: not a duration from 100ms to "
+			    "365d, as in 500ms, 10s, 5m, 24h, 30d", ttl);
+		if (err != 0)
+			return gov_fail_why(args, path, err);
 	}
 	n = getxattr(path, "gov.lifetime", value, sizeof value - 1);
 	if (n < 0)

@@ -85,6 +85,9 @@ json_t *gov_json_path(const char *);
 /* Prints one JSON object on a line and frees it; the answer's "ok" is left out. */
 void gov_print_json(json_t * /* takes */);
 
+/* cmd_why.c: gov_fail_errno(), and what the daemon says of that failure. */
+int gov_fail_why(const struct gov_args *, const char *path, int err);
+
 /* file.c: what files of /gov say of themselves. */
 int gov_file_rev(const char *path, uint64_t *ret);	/* xattr gov.rev */
 int gov_barrier(const char *path, uint64_t *ret_rev);	/* xattr gov.sync */
