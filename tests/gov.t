@@ -30,7 +30,15 @@ exits 0 'the right revision is none' \
     gov put --if-rev $((r + 1)) "$b/config/f" <<< three
 gov put --if-rev 0 "$b/config/f" <<< four > "$tmp/out"
 is "$?" 4 '--if-rev 0 on a file that is there is a conflict'
-exits 0 'and makes one that is not' gov put --if-rev 0 "$b/config/g" <<< new
+before=$(gov sync "$b")
+is "$(gov put --if-rev 0 --print-rev "$b/config/g" <<< new)" $((before + 1)) \
+    'F2: and makes one that is not, in one revision'
+is "$(gov cat --strict "$a/config/g")" new 'with its content'
+gov put --if-rev 0 "$a/locks/put" <<< x
+is "$(getfattr --absolute-names --only-values -n gov.owner "$a/locks/put")" h1 \
+    'T3: as O_EXCL, it takes a name for the session where names are locks'
+gov put --if-rev 0 "$b/locks/put" <<< y > "$tmp/out"
+is "$?" 4 'and on another host that is a conflict'
 gov put --if-rev 3 "$b/config/none" <<< x > "$tmp/out"
 is "$?" 4 'a revision of a file that is gone is a conflict'
 nok 'and the file is not made' test -e "$b/config/none"
@@ -47,6 +55,13 @@ exits 1 'F8: more than max_file is refused' \
     gov put "$a/config/f" < "$tmp/big" 2> "$tmp/err"
 is "$(cat "$a/config/f") $(rev 1)" "three $before" \
     'F1: of a put that failed half way nothing is committed'
+for condition in '' '--if-rev 0' '--if-rev 7'; do
+	# shellcheck disable=SC2086
+	nok "F2: nor of a file that is not there, put $condition" \
+	    gov put $condition "$a/config/new" < "$tmp/big" 2> "$tmp/err"
+	ok 'which is not made' wait_for 5 test ! -e "$a/config/new"
+done
+is "$(gov sync "$a")" "$before" 'by no revision'
 is "$(gov cat --json "$a/config/f" | jq -r .content)" three 'cat --json'
 printf '\377\0' | gov put "$a/config/bin"
 is "$(gov cat --json "$a/config/bin" | jq -r .content_hex)" ff00 \

@@ -7,9 +7,11 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 
-/* Commit this handle's draft only while the file's version is that revision;
- * else close(2) and fsync(2) say ESTALE. */
+/* Commit this handle's draft only while the file's version is that revision, or,
+ * with 0, while there is no such file; else close(2) and fsync(2) say ESTALE. */
 #define GOVFS_IOC_EXPECT _IOW('g', 1, uint64_t)
+/* The revision to expect where nothing of the handle must be committed. */
+#define GOVFS_EXPECT_NEVER UINT64_MAX
 /* The version this handle shows: what it pinned, or committed last. */
 #define GOVFS_IOC_VERSION _IOR('g', 2, uint64_t)
 

@@ -88,7 +88,8 @@ flags_allowed(enum command_kind kind)
 	case COMMAND_create:
 		return CREATE_EXCL;
 	case COMMAND_birth:
-		return BIRTH_APPEND | BIRTH_OWNER | WRITE_KEEP_MTIME;
+		return BIRTH_APPEND | BIRTH_OWNER | WRITE_KEEP_MTIME |
+		    WRITE_EXPECT;
 	case COMMAND_rename:
 		return RENAME_FLAG_NOREPLACE | RENAME_FLAG_EXCHANGE;
 	case COMMAND_write:

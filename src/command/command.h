@@ -51,7 +51,8 @@ enum command_flag {
 	/* write, append, birth: mtime_ns was set by utimens after the last
 	 * write(2); keep it instead of the entry's time */
 	WRITE_KEEP_MTIME = 1 << 3,
-	/* write, append: refuse with ESTALE unless the content is of `expect` */
+	/* write, append: refuse with ESTALE unless the content is of `expect`;
+	 * birth: unless the name is free, which takes it as O_EXCL does */
 	WRITE_EXPECT = 1 << 4,
 	/* write, append: through the handle that made the file; the mode at
 	 * commit doesn't matter (open(2): O_CREAT with mode 0400) */

@@ -153,19 +153,21 @@ write_all(int fd, struct slice data)
 }
 
 /*
- * The file is emptied by ftruncate(2), a part of the draft, so that nothing has
- * happened before the draft knows what it is conditional on.
+ * The file is emptied by ftruncate(2), a part of the draft, and made without
+ * O_EXCL, so that nothing has happened before the draft knows what it is
+ * conditional on.
  */
 static int
 open_file(const char *path, bool if_rev, uint64_t expect)
 {
 	int flags = O_WRONLY | O_CLOEXEC;
+	struct stat st;
 	int fd;
 
-	if (!if_rev)
+	if (if_rev && expect == 0 && lstat(path, &st) == 0)
+		return -EEXIST;
+	if (!if_rev || expect == 0)
 		flags |= O_CREAT;
-	else if (expect == 0)
-		flags |= O_CREAT | O_EXCL;
 	fd = open(path, flags, 0666);
 	if (fd != -1)
 		return fd;
@@ -177,15 +179,18 @@ static int
 put_file(const char *path, const struct condition *only, struct slice data,
     uint64_t *ret_rev)
 {
-	uint64_t never = UINT64_MAX;
+	uint64_t never = GOVFS_EXPECT_NEVER, shown = 0;
 	int fd, err = 0;
 
 	fd = open_file(path, only->if_rev, only->rev);
 	if (fd < 0)
 		return fd;
-	if (only->if_rev && only->rev != 0 &&
-	    ioctl(fd, GOVFS_IOC_EXPECT, &only->rev) == -1)
+	if (only->if_rev && ioctl(fd, GOVFS_IOC_EXPECT, &only->rev) == -1)
 		err = -errno;
+	/* This host's kernel didn't know of it, but the host does. */
+	if (only->if_rev && only->rev == 0 &&
+	    ioctl(fd, GOVFS_IOC_VERSION, &shown) == 0 && shown != 0)
+		err = -EEXIST;
 	if (err == 0 && only->token != 0 &&
 	    ioctl(fd, GOVFS_IOC_TOKEN, &only->token) == -1)
 		err = -errno;
@@ -195,8 +200,8 @@ put_file(const char *path, const struct condition *only, struct slice data,
 		err = write_all(fd, data);
 	if (err == 0 && fsync(fd) == -1)
 		err = -errno;
-	else if (err != 0)
-		/* Half a file must not be committed by close. */
+	/* Neither half a file nor an empty one must be committed by close. */
+	if (err != 0)
 		ioctl(fd, GOVFS_IOC_EXPECT, &never);
 	if (err == 0 && ioctl(fd, GOVFS_IOC_VERSION, ret_rev) == -1)
 		err = -errno;
@@ -210,12 +215,12 @@ static int
 put_failed(const struct gov_args *args, const char *path, int err)
 {
 	uint64_t now = 0;
+	int found;
 
 	if (err == -ESTALE && args->value[OPT_IF_REV] == NULL &&
 	    args->value[OPT_TOKEN] != NULL) {
 		fprintf(stderr, "gov: %s: conflict: the lock has been granted "
 		    "anew since that token\n", path);
-	int found;
 		return EXIT_CONFLICT;
 	}
 	if (args->value[OPT_IF_REV] == NULL || (err != -ESTALE && err != -EEXIST))

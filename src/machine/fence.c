@@ -61,7 +61,8 @@ fence_check(struct step *s)
 	case COMMAND_rmdir:
 		return change_name(s, c->dir, c->name, false);
 	case COMMAND_birth:
-		return change_name(s, c->dir, c->name, true);
+		return change_name(s, c->dir, c->name,
+		    !(c->flags & WRITE_EXPECT));
 	case COMMAND_rename:
 		err = change_name(s, c->dir, c->name,
 		    c->flags & RENAME_FLAG_EXCHANGE);

@@ -80,6 +80,9 @@ file_birth(struct step *s)
 	if (!tree_name_get(s->txn, c->dir, c->name, &n) ||
 	    !tree_node_get(s->txn, n.ino, &a))
 		return birth_new(s, &dir);
+	if (c->flags & WRITE_EXPECT)
+		return step_refuse(s, -ESTALE,
+		    "somebody has made the file meanwhile");
 	if (S_ISDIR(a.mode))
 		return step_refuse(s, -EISDIR,
 		    "a directory has taken the new file's name");
@@ -114,7 +117,7 @@ birth_new(struct step *s, struct attr *dir)
 	}
 	keep_times(c, &a);
 	file_make(s, dir, c->name, &a, c->data);
-	life_inherit(s, dir, &a, false);
+	life_inherit(s, dir, &a, c->flags & WRITE_EXPECT);
 	step_answer(s, &a);
 	return 0;
 }

@@ -8,8 +8,8 @@
 
 /* May the session own one more, made in or moved to such a lifetime? */
 int life_room(struct step *, enum life_kind);
-/* A node was made in a directory.  `claims`: by O_EXCL, mkdir or symlink, the
- * ways to take a name; only those inherit the lifetime `session`. */
+/* A node was made in a directory.  `claims`: by O_EXCL, mkdir, symlink or a birth
+ * on condition, the ways to take a name; only those inherit `session`. */
 void life_inherit(struct step *, const struct attr *dir,
     const struct attr *node, bool claims);
 /* A name was made by link(2): it alone may end with the session. */

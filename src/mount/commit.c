@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/ioctl.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "mount/mount_internal.h"
@@ -393,6 +394,7 @@ on_current(struct engine_barrier *barrier, int err)
 static void
 start(struct mount *m, struct handle *h)
 {
+	bool bears = h->node->unborn && !h->node->birthing;
 	struct pending *p;
 
 	assert(h->commit == NULL);
@@ -402,12 +404,21 @@ start(struct mount *m, struct handle *h)
 		answer(m, h, h->failed);
 		return;
 	}
+	/* A file that is not born is at no revision. */
+	if (h->expects && (h->expect_rev == GOVFS_EXPECT_NEVER ||
+	    (bears && h->expect_rev != 0))) {
+		h->failed = -ESTALE;
+		drop_draft(m, h);
+		mount_invalidate(m, h->ino);
+		answer(m, h, h->failed);
+		return;
+	}
 	p = pending_new(m, NULL, COMMAND_write, finish);
 	p->handle = h;
 	p->ino = h->ino;
 	p->draft_generation = h->generation_of_draft;
 	h->commit = p;
-	if (h->node->unborn && !h->node->birthing)
+	if (bears)
 		fill_birth(m, p, h);
 	else
 		fill_write(m, p, h);
@@ -461,6 +472,8 @@ fill_birth(struct mount *m, struct pending *p, struct handle *h)
 		c->flags |= BIRTH_APPEND;
 	if (birth->explicit_owner)
 		c->flags |= BIRTH_OWNER;
+	if (h->expects)
+		c->flags |= WRITE_EXPECT;
 	fill_times(c, h, node);
 	node->birthing = true;
 	p->node = node;

@@ -752,6 +752,8 @@ do_birth(struct try *t)
 		return err;
 	n = named(t, c->dir, c->name);
 	if (n != NULL) {
+		if (c->flags & WRITE_EXPECT)
+			return -ESTALE;
 		if (S_ISDIR(n->attr.mode))
 			return -EISDIR;
 		if (S_ISLNK(n->attr.mode))

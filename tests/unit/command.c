@@ -30,7 +30,7 @@ random_flags(enum command_kind kind)
 	case COMMAND_create:
 		return CREATE_EXCL;
 	case COMMAND_birth:
-		return BIRTH_APPEND | WRITE_KEEP_MTIME;
+		return BIRTH_APPEND | WRITE_KEEP_MTIME | WRITE_EXPECT;
 	case COMMAND_rename:
 		return RENAME_FLAG_EXCHANGE;
 	case COMMAND_write:

@@ -197,6 +197,8 @@ fill_name(struct command *c, unsigned host)
 	c->ino = ranges[host] + ++n_inos;
 	if (c->kind == COMMAND_create)
 		c->flags = chance(70) ? CREATE_EXCL : 0;
+	if (c->kind == COMMAND_birth)
+		c->flags = chance(30) ? WRITE_EXPECT : 0;
 	if (c->kind == COMMAND_birth || c->kind == COMMAND_symlink)
 		c->data = slice_str("data");
 	if (c->kind == COMMAND_rename) {

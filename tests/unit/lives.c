@@ -136,6 +136,20 @@ excl(uint64_t session, uint64_t dir, const char *text)
 }
 
 static uint64_t
+birth_if_absent(uint64_t session, uint64_t dir, const char *text)
+{
+	struct command c = {
+		.kind = COMMAND_birth, .stamp = as(session), .dir = dir,
+		.name = slice_str(text), .mode = 0644, .flags = WRITE_EXPECT,
+		.data = slice_str("data"),
+	};
+
+	c.ino = ranges[side(session)] + ++n_inos;
+	assert(apply(&c) == 0);
+	return out.ino;
+}
+
+static uint64_t
 made(enum command_kind kind, uint64_t session, uint64_t dir, const char *text)
 {
 	assert(name(kind, session, dir, text, 0) == 0);
@@ -433,6 +447,9 @@ test_link(void)
 	ok(there("/locks/l"), "who took the name later keeps it");
 	assert(name(COMMAND_unlink, B, CONFIG, "f", 0) == 0);
 	assert(lock(B, f, 0) == 0);
+	f = birth_if_absent(B, LOCKS, "excl");
+	ok(life(f).kind == LIFE_SESSION && life(f).session == B,
+	    "a birth on condition takes a name as O_EXCL does");
 	assert(session_open(A + 1) == 0);
 	assert(lock(A + 1, f, 0) == 0);
 	assert(session_expire(B) == 0);

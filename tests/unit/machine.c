@@ -366,6 +366,13 @@ test_birth(void)
 	    "in a removed directory nothing is born");
 	is_int(birth(as(ALICE), 1, "x", "x", 0), -EACCES,
 	    "nor where the mode forbids it");
+	is_int(birth(as(0), 1, "f", "x", WRITE_EXPECT), -ESTALE,
+	    "F4: on condition it is refused where the name is taken");
+	is_int(birth(as(0), 1, "l", "x", WRITE_EXPECT), -ESTALE,
+	    "by whatever");
+	before = rev();
+	is_int(birth(as(0), 1, "g", "x", WRITE_EXPECT), 0, "or else is one");
+	is_int(rev(), before + 1, "F2: in one revision, too");
 	end();
 }
 

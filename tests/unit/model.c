@@ -323,7 +323,8 @@ fill_names(struct command *c, struct past *p)
 		c->flags = SOME_FLAGS(50, CREATE_EXCL);
 	if (c->kind != COMMAND_birth)
 		return;
-	c->flags = SOME_FLAGS(20, BIRTH_APPEND, BIRTH_OWNER, WRITE_KEEP_MTIME);
+	c->flags = SOME_FLAGS(20, BIRTH_APPEND, BIRTH_OWNER, WRITE_KEEP_MTIME,
+	    WRITE_EXPECT);
 	c->uid = random_below(&rnd, 3);
 	c->gid = random_below(&rnd, 3);
 	c->mtime_ns = some_time();
