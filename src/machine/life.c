@@ -133,17 +133,24 @@ life_set(struct step *s, const struct attr *old)
 	const struct command *c = s->c;
 	struct tree_life was = {0}, life = {0};
 	struct attr now = *old;
+	bool exists;
 	int err;
 
 	if (c->kind == COMMAND_setxattr && !parse(c->data, &life))
 		return step_refuse(s, -EINVAL, "a lifetime is forever, "
 		    "ttl=100ms to ttl=365d, session, open or process");
+	if (life_is_others(s, old->ino))
+		return step_refuse(s, -EPERM,
+		    "the file stands for something on another host");
 	if (life.kind >= LIFE_SESSION && !S_ISDIR(old->mode)) {
 		life.session = c->stamp.session;
 		life.host = c->stamp.host;
 	}
-	if (!tree_life_get(s->txn, old->ino, &was) &&
-	    c->kind == COMMAND_removexattr)
+	exists = tree_life_get(s->txn, old->ino, &was);
+	if (exists && (c->flags & XATTR_FLAG_CREATE))
+		return step_refuse(s, -EEXIST, "the attribute exists");
+	if (!exists && (c->kind == COMMAND_removexattr ||
+	    (c->flags & XATTR_FLAG_REPLACE)))
 		return step_refuse(s, -ENODATA, "the attribute is absent");
 	if (same_life(&was, &life)) {
 		step_answer(s, old);

@@ -139,6 +139,9 @@ like "$(cat "$tmp/err")" "*not permitted*" "T4: ... EPERM"
 nok "T4: ... nor rename over it" \
     python3 -c 'import os, sys; os.rename(*sys.argv[1:])' \
     "$B/config/f" "$B/config/held" 2>/dev/null
+nok "T4: ... nor take it over" \
+    setfattr -n gov.lifetime -v open "$B/config/held" 2> "$tmp/err"
+is "$(xattr "$B/config/held" owner)" h1 "T4: ... it is its host's"
 kill -9 $holder
 sleep 0.6
 ok "T4: it lives while a child has the descriptor" there "$B/config/held"

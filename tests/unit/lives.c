@@ -311,6 +311,18 @@ test_set(void)
 		.kind = COMMAND_setxattr, .node = f, .stamp = as(A),
 		.name = slice_str("gov.lifetime"), .data = slice_str("open"),
 	};
+	c.flags = XATTR_FLAG_REPLACE;
+	is_int(apply(&c), -ENODATA, "there is none to replace");
+	c.stamp = as(A);
+	c.flags = XATTR_FLAG_CREATE;
+	is_int(apply(&c), 0, "but one to make");
+	c.stamp = as(A);
+	is_int(apply(&c), -EEXIST, "once, as setxattr(2)");
+	c.stamp = as(A);
+	c.flags = XATTR_FLAG_REPLACE;
+	is_int(apply(&c), 0, "then there is one");
+	c.stamp = as(A);
+	c.flags = 0;
 	c.stamp.privileged = false;
 	c.stamp.uid = 1000;
 	is_int(apply(&c), -EPERM, "it is the owner's business");
@@ -413,6 +425,11 @@ test_session(void)
 	f = excl(A + 1, LOCKS, "excl");
 	is_int(put(B, f, "x", 0), -EPERM, "another host doesn't update it");
 	is_int(set(B, f, "user.x", "1"), -EPERM, "nor its attributes");
+	is_int(set(B, f, "gov.lifetime", "session"), -EPERM,
+	    "T3: nor takes it over");
+	is_int(set(B, f, "gov.lifetime", "forever"), -EPERM, "or keeps it");
+	is_int(unset(B, f, "gov.lifetime"), -EPERM, "in any way");
+	is_int(life(f).session, A + 1, "it is its host's");
 	is_int(put(A + 1, f, "x", 0), 0, "its own does");
 	(void)made(COMMAND_birth, B, LOCKS, "tmp");
 	{
@@ -430,6 +447,9 @@ test_session(void)
 	}
 	is_int(name(COMMAND_unlink, B, LOCKS, "excl", 0), 0,
 	    "but may break the lock");
+	f = birth_if_absent(B, LOCKS, "excl");
+	ok(life(f).kind == LIFE_SESSION && life(f).session == B,
+	    "a birth on condition takes a name as O_EXCL does");
 	end();
 }
 
@@ -447,9 +467,6 @@ test_link(void)
 	ok(there("/locks/l"), "who took the name later keeps it");
 	assert(name(COMMAND_unlink, B, CONFIG, "f", 0) == 0);
 	assert(lock(B, f, 0) == 0);
-	f = birth_if_absent(B, LOCKS, "excl");
-	ok(life(f).kind == LIFE_SESSION && life(f).session == B,
-	    "a birth on condition takes a name as O_EXCL does");
 	assert(session_open(A + 1) == 0);
 	assert(lock(A + 1, f, 0) == 0);
 	assert(session_expire(B) == 0);
