@@ -173,6 +173,9 @@ is "$(gov why --json "$a/config/f" | jq -r .error)" ESTALE 'why --json'
 head -c 2000000 /dev/zero > "$a/config/large" 2> "$tmp/err"
 like "$(gov why "$a/config/large")" '*: File too large: ?*' \
     'U37: why a write was too much, of a file not born yet'
+gov put "$a/config/larger" < "$tmp/big" 2> "$tmp/err"
+like "$(cat "$tmp/err")" "*larger: File too large*gov: ?*max_file*" \
+    'U37: put says why by itself'
 mkfifo "$a/config/fifo" 2> "$tmp/err"
 like "$(gov why "$a/config/fifo")" '*: Operation not permitted: ?*' \
     'U37: why there is no FIFO'
@@ -185,12 +188,14 @@ ok 'debug fault sets' fault 2 replay_delay_ms 1
 ok 'debug fault lists' grep -qx 'replay_delay_ms 1' \
     <<< "$(gov debug fault --state "$(state 2)")"
 ok 'debug fault clears' fault 2 replay_delay_ms 0
+ok 'debug fault: after --, a value may be negative' \
+    gov debug fault --state "$(state 2)" -- wall_jump_s -1
+ok 'and is taken' grep -qx 'wall_jump_s -1' \
+    <<< "$(gov debug fault --state "$(state 2)")"
+fault 2 wall_jump_s 0
 exits 1 'an unknown fault point is refused' fault 2 none 1 2> "$tmp/err"
 ok 'debug metrics counts' test "$(metric 1 govfs_commands_applied)" -gt 5
 settled() {
-gov put "$a/config/larger" < "$tmp/big" 2> "$tmp/err"
-like "$(cat "$tmp/err")" "*larger: File too large*gov: ?*max_file*" \
-    'U37: put says why by itself'
 	gov debug dump --state "$(state 2)" > "$tmp/out" &&
 	    grep -qx 'queued 0' "$tmp/out" && grep -qx 'differences 0' "$tmp/out"
 }
@@ -277,7 +282,6 @@ dead=$((leader % 3 + 1))
 exits 1 'status on the mount of a dead daemon fails' \
     gov status "$(host $dead)" 2> "$tmp/err"
 like "$(cat "$tmp/err")" '*the daemon of this mount is gone*' 'and says so'
-done_testing
 
 # ---- a daemon that does not answer ----
 pid=$(cluster pid "$leader")
@@ -294,3 +298,4 @@ like "$(cat "$tmp/err")" "gov: $l: no answer for * s: *restart it" \
 kill -CONT "$pid"
 ok 'it answers again when it goes on' \
     gov status --state "$(state "$leader")" > "$tmp/out"
+done_testing
