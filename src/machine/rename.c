@@ -211,16 +211,19 @@ height(struct step *s, uint64_t dir, unsigned max)
 	struct slice name = SLICE_EMPTY;
 	char copy[LIMIT_NAME];
 	struct tree_name n;
-	unsigned best = 0, h;
+	unsigned best = 0, h, left;
 	struct attr a;
 
-	if (max == 0 || !tree_node_get(s->txn, dir, &a) || a.nlink == 2)
+	if (max == 0 || !tree_node_get(s->txn, dir, &a))
 		return 0;
-	while (best < max && tree_name_next(s->txn, dir, name, &name, &n)) {
+	left = a.nlink - 2; /* its directories, among names of all kinds */
+	while (left > 0 && best < max &&
+	    tree_name_next(s->txn, dir, name, &name, &n)) {
 		memcpy(copy, name.ptr, name.len);
 		name.ptr = copy;
 		if (!tree_node_get(s->txn, n.ino, &a) || !S_ISDIR(a.mode))
 			continue;
+		left--;
 		h = 1 + height(s, n.ino, max - 1);
 		if (h > best)
 			best = h;
