@@ -75,6 +75,10 @@ check_PROGRAMS += tests/unit/engine.t
 tests_unit_engine_t_SOURCES = tests/unit/engine.c
 tests_unit_engine_t_LDADD = $(COMMON_LIBS)
 
+check_PROGRAMS += tests/unit/tid.t
+tests_unit_tid_t_SOURCES = tests/unit/tid.c
+tests_unit_tid_t_LDADD = $(COMMON_LIBS)
+
 check_PROGRAMS += tests/unit/ctl.t
 tests_unit_ctl_t_SOURCES = tests/unit/ctl.c
 tests_unit_ctl_t_LDADD = $(COMMON_LIBS)

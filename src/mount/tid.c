@@ -11,7 +11,8 @@
 
 #include "mount/mount_internal.h"
 
-/* Threads remembered; the oldest makes room.  A forgotten one costs a retry. */
+/* Threads remembered; the one longest not heard of makes room.  A forgotten one
+ * costs a retry. */
 #define TIDS 1024
 
 struct tid *
@@ -28,10 +29,14 @@ tid_of(struct mount *m, pid_t tid)
 {
 	struct tid *t = tid_find(m, tid), *oldest;
 
+	if (t != NULL && t->hh.next != NULL) {
+		HASH_DEL(m->tids, t); /* uthash keeps the order of insertion */
+		HASH_ADD(hh, m->tids, tid, sizeof t->tid, t);
+	}
 	if (t != NULL)
 		return t;
 	if (HASH_COUNT(m->tids) >= TIDS) {
-		oldest = m->tids; /* uthash keeps the order of insertion */
+		oldest = m->tids;
 		HASH_DEL(m->tids, oldest);
 		free(oldest);
 	}
