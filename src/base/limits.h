@@ -70,8 +70,9 @@
 #define LIMIT_PEER_QUEUE (32u << 20)
 /* Open handles: more than any sane host keeps open below /gov. */
 #define LIMIT_HANDLES 65536
-/* All drafts together: a runaway writer must not eat the host. */
-#define LIMIT_DRAFTS_BYTES (UINT64_C(256) << 20)
+/* What only open handles hold, all together: drafts, and content that was
+ * replaced since it was opened.  A runaway program must not eat the host. */
+#define LIMIT_HELD_BYTES (UINT64_C(256) << 20)
 /* Requests of the kernel taken in one loop turn before Raft gets its turn. */
 #define LIMIT_TURN_REQUESTS 64
 /* And so long: a close(2) that has to look through /proc takes its time. */

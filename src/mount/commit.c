@@ -507,13 +507,13 @@ take_draft(struct mount *m, struct pending *p, struct handle *h)
 	struct version *v = version_new(h->draft.ptr, h->draft.len);
 
 	p->ereq.command.data = slice_of(v->bytes, v->size);
+	v->held = true; /* and counted, as the draft was */
 	p->version = v;
 	p->counted_dirty = h->dirty;
-	m->drafts_bytes -= h->draft.len;
 	buf_init(&h->draft, LIMIT_FILE_MAX);
 	if (p->ereq.command.kind != COMMAND_append &&
 	    !(h->append && !h->whole)) {
-		version_drop(h->pin);
+		version_drop(m, h->pin);
 		h->pin = v;
 		v->refs++;
 	}
@@ -666,7 +666,7 @@ committed(struct mount *m, struct pending *p, const struct outcome *outcome)
 		h->base_rev = h->expect_rev = outcome->attr.rev;
 	}
 	if (h->pin != p->version) {
-		version_drop(h->pin); /* appended: what it is now, C knows */
+		version_drop(m, h->pin); /* appended: what it is now, C knows */
 		h->pin = NULL;
 	}
 }
@@ -705,7 +705,7 @@ restore_draft(struct mount *m, struct pending *p, struct handle *h)
 	buf_raw(&h->draft, p->version->bytes, p->version->size);
 	if (adds)
 		buf_raw(&h->draft, newer.ptr, newer.len);
-	m->drafts_bytes += h->draft.len - newer.len;
+	m->held_bytes += h->draft.len - newer.len;
 	h->whole = h->pin == p->version;
 	buf_fini(&newer);
 }
@@ -713,12 +713,12 @@ restore_draft(struct mount *m, struct pending *p, struct handle *h)
 static void
 drop_draft(struct mount *m, struct handle *h)
 {
-	m->drafts_bytes -= h->draft.len;
+	m->held_bytes -= h->draft.len;
 	buf_fini(&h->draft);
 	buf_init(&h->draft, LIMIT_FILE_MAX);
 	h->whole = h->derived = false;
 	handle_set_dirty(m, h, false);
-	version_drop(h->pin);
+	version_drop(m, h->pin);
 	h->pin = NULL;
 }
 

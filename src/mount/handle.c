@@ -90,17 +90,17 @@ handle_free(struct mount *m, struct handle *h)
 	struct knode *node = h->node;
 
 	assert(h->commit == NULL && h->flushers == NULL);
-	m->drafts_bytes -= h->draft.len;
+	m->held_bytes -= h->draft.len;
 	buf_fini(&h->draft);
 	buf_fini(&h->text);
 	free(h->listing);
-	version_drop(h->pin);
+	version_drop(m, h->pin);
 	dotgov_released(m, h);
 	if (node != NULL) {
 		handle_set_dirty(m, h, false);
 		DL_DELETE(node->handles, h);
 		if (--node->n_handles == 0) {
-			version_drop(node->version);
+			version_drop(m, node->version);
 			node->version = NULL;
 		}
 		kview_release(m->kview, node);

@@ -236,7 +236,7 @@ forget(struct life *l)
 	DL_DELETE(m->lives, l);
 	l->handle = NULL;
 	if (--node->n_handles == 0) {
-		version_drop(node->version);
+		version_drop(m, node->version);
 		node->version = NULL;
 	}
 	kview_release(m->kview, node);

@@ -244,7 +244,7 @@ on_tick(uv_timer_t *timer)
 	life_tick(m);
 	dotgov_look(m);
 	replay_pump(m->replay);
-	metric_set(METRIC_drafts_bytes, (int64_t)m->drafts_bytes);
+	metric_set(METRIC_held_bytes, (int64_t)m->held_bytes);
 }
 
 /*
@@ -313,6 +313,8 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	const struct change *c;
 	struct store_txn *t;
 
+	for (unsigned i = 0; i < a->outcome->n_changes; i++)
+		version_applied(m, &a->outcome->changes[i]);
 	lock_applied(m, a->outcome);
 	life_applied(m, a);
 	dotgov_applied(m, a);

@@ -21,6 +21,7 @@
 /* One content of one file, shared by the handles that show it. */
 struct version {
 	unsigned refs;
+	bool held;	/* counted in held_bytes: not what is committed now */
 	uint64_t rev;	/* the file's version; 0: a draft on its way */
 	size_t size;	/* bytes */
 	uint8_t *bytes; /* owned; NULL if size is 0 */
@@ -197,7 +198,7 @@ struct mount {
 	struct handle *handles[LIMIT_HANDLES];
 	uint32_t next_handle, next_generation;
 	unsigned n_handles;
-	uint64_t drafts_bytes;
+	uint64_t held_bytes; /* LIMIT_HELD_BYTES */
 	struct pending *pending;
 	struct flusher *flushers;
 	struct lock_wait *lock_waits;
@@ -301,9 +302,11 @@ void own_freed(struct mount *, const struct change *);
 uint64_t own_seen(struct mount *, const struct command *);
 
 /* version.c */
-struct version *version_pin(struct mount *, struct knode *); /* current C */
+/* Current C; NULL: it would have to be copied, and too much is held already. */
+struct version *version_pin(struct mount *, struct knode *);
 struct version *version_new(uint8_t *bytes /* takes */, size_t);
-void version_drop(struct version *); /* NULL is fine */
+void version_drop(struct mount *, struct version *); /* NULL is fine */
+void version_applied(struct mount *, const struct change *);
 
 /* handle.c */
 struct handle *handle_new(struct mount *, uint64_t ino, int flags);
@@ -476,6 +479,8 @@ struct mount *op_begin(fuse_req_t, bool *ret_helper);
 /* Draft operations of op_io.c that SETATTR needs too. */
 int draft_truncate(struct mount *, struct handle *, uint64_t size);
 uint64_t draft_size(struct mount *, struct handle *);
+/* What is refused before there is a command; `gov why` asks. */
+void handle_refused(struct mount *, const struct handle *, int err);
 /* A dirty handle of the calling process on that node, or NULL. */
 struct handle *handle_dirty_of(struct mount *, uint64_t ino, pid_t process);
 

@@ -17,11 +17,23 @@
 #include "mount/mount_internal.h"
 #include "tree/tree.h"
 
-static void
+static bool
 need_pin(struct mount *m, struct handle *h)
 {
 	if (h->pin == NULL)
 		h->pin = version_pin(m, h->node);
+	return h->pin != NULL;
+}
+
+static uint64_t
+committed_size(struct mount *m, const struct handle *h)
+{
+	struct store_txn *t = mount_view(m);
+	struct attr attr = {0};
+
+	(void)tree_node_get(t, node_of(m, h->ino), &attr);
+	store_abort(t);
+	return attr.size;
 }
 
 uint64_t
@@ -29,8 +41,8 @@ draft_size(struct mount *m, struct handle *h)
 {
 	if (h->whole)
 		return h->draft.len;
-	need_pin(m, h);
-	return h->pin->size + h->draft.len;
+	return (need_pin(m, h) ? h->pin->size : committed_size(m, h)) +
+	    h->draft.len;
 }
 
 /*
@@ -45,14 +57,16 @@ grow(struct mount *m, struct handle *h, uint64_t off)
 	if (h->writes || off < old->size)
 		return;
 	newer = version_pin(m, h->node);
+	if (newer == NULL)
+		return; /* it may read on when less is held */
 	if (newer->size > old->size &&
 	    newer->rev <= replay_cursor(m->replay) &&
 	    (old->size == 0 ||
 		memcmp(newer->bytes, old->bytes, old->size) == 0)) {
 		h->pin = newer;
-		version_drop(old);
+		version_drop(m, old);
 	} else {
-		version_drop(newer);
+		version_drop(m, newer);
 	}
 }
 
@@ -97,7 +111,11 @@ read_file(struct mount *m, fuse_req_t req, struct handle *h, size_t size,
 		    n);
 		return;
 	}
-	need_pin(m, h);
+	if (!need_pin(m, h)) {
+		handle_refused(m, h, -ENOMEM);
+		reply_errno(req, -ENOMEM);
+		return;
+	}
 	grow(m, h, off);
 	if (h->writes)
 		note_read(h);
@@ -141,14 +159,14 @@ draft_begin(struct mount *m, struct handle *h)
 
 	if (h->whole)
 		return 0;
-	need_pin(m, h);
-	if (m->drafts_bytes + h->pin->size > LIMIT_DRAFTS_BYTES)
+	if (!need_pin(m, h) ||
+	    m->held_bytes + h->pin->size > LIMIT_HELD_BYTES)
 		return -ENOSPC;
 	appended = h->draft;
 	buf_init(&h->draft, LIMIT_FILE_MAX);
 	buf_raw(&h->draft, h->pin->bytes, h->pin->size);
 	buf_raw(&h->draft, appended.ptr, appended.len);
-	m->drafts_bytes += h->draft.len - appended.len;
+	m->held_bytes += h->draft.len - appended.len;
 	buf_fini(&appended);
 	h->whole = h->derived = true;
 	return buf_error(&h->draft);
@@ -174,13 +192,13 @@ draft_extend(struct mount *m, struct handle *h, uint64_t size)
 	if (size <= h->draft.len)
 		return 0;
 	by = (size_t)size - h->draft.len;
-	if (m->drafts_bytes + by > LIMIT_DRAFTS_BYTES)
+	if (m->held_bytes + by > LIMIT_HELD_BYTES)
 		return -ENOSPC;
 	zeros = buf_grow(&h->draft, by);
 	if (zeros == NULL)
 		return buf_error(&h->draft);
 	memset(zeros, 0, by);
-	m->drafts_bytes += by;
+	m->held_bytes += by;
 	return 0;
 }
 
@@ -192,7 +210,7 @@ draft_truncate(struct mount *m, struct handle *h, uint64_t size)
 	if (h->failed != 0)
 		return h->failed;
 	if (size == 0 && !h->whole) {
-		m->drafts_bytes -= h->draft.len;
+		m->held_bytes -= h->draft.len;
 		buf_reset(&h->draft);
 		h->whole = true;
 	} else {
@@ -202,7 +220,7 @@ draft_truncate(struct mount *m, struct handle *h, uint64_t size)
 		err = draft_extend(m, h, size);
 	if (err != 0)
 		return err;
-	m->drafts_bytes -= h->draft.len - (size_t)size;
+	m->held_bytes -= h->draft.len - (size_t)size;
 	h->draft.len = (size_t)size;
 	touched(m, h);
 	return 0;
@@ -213,13 +231,13 @@ write_append(struct mount *m, struct handle *h, const char *bytes, size_t size)
 {
 	if (draft_size(m, h) + size > mount_max_file(m))
 		return -EFBIG;
-	if (m->drafts_bytes + size > LIMIT_DRAFTS_BYTES)
+	if (m->held_bytes + size > LIMIT_HELD_BYTES)
 		return -ENOSPC;
 	h->append = true; /* fcntl(2) may have said so after open(2) */
 	buf_raw(&h->draft, bytes, size);
 	if (buf_error(&h->draft) != 0)
 		return buf_error(&h->draft);
-	m->drafts_bytes += size;
+	m->held_bytes += size;
 	return 0;
 }
 
@@ -239,9 +257,8 @@ write_at(struct mount *m, struct handle *h, const char *bytes, size_t size,
 	return err;
 }
 
-/* What is refused before there is a command; `gov why` asks. */
-static void
-note_refusal(struct mount *m, const struct handle *h, int err)
+void
+handle_refused(struct mount *m, const struct handle *h, int err)
 {
 	const struct birth *b = h->node != NULL ? h->node->birth : NULL;
 	uint64_t dir = b != NULL ? b->dir : 0;
@@ -250,9 +267,10 @@ note_refusal(struct mount *m, const struct handle *h, int err)
 	if (err == -EFBIG)
 		reason_note(dir, name, h->ino, err, "a file may hold %" PRIu64
 		    " bytes here (max_file)", mount_max_file(m));
-	else if (err == -ENOSPC)
-		reason_note(dir, name, h->ino, err, "files being written on "
-		    "this host hold too much already; close some first");
+	else if (err == -ENOSPC || err == -ENFILE || err == -ENOMEM)
+		reason_note(dir, name, h->ino, err, "open files on this host "
+		    "hold too much already, what was written or has been "
+		    "replaced; close some first");
 }
 
 void
@@ -275,7 +293,7 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
 		err = write_at(m, h, bytes, size, (uint64_t)off);
 	if (err != 0) {
 		if (h != NULL)
-			note_refusal(m, h, err);
+			handle_refused(m, h, err);
 		reply_errno(req, err);
 		return;
 	}

@@ -322,14 +322,15 @@ note_held(struct lock_wait *w)
 /*
  * What the lock's last holder did is to be seen through this handle too, though
  * it was opened before: it shows what is committed now.  Not what it has
- * written itself and not committed; that is judged when it commits (F4).
+ * written itself and not committed; that is judged when it commits (F4).  What
+ * can't be had now (version_pin) is tried again by who reads.
  */
 void
 lock_refresh(struct mount *m, struct handle *h)
 {
 	if (h->pin == NULL || h->whole || h->draft.len != 0)
 		return;
-	version_drop(h->pin);
+	version_drop(m, h->pin);
 	h->pin = version_pin(m, h->node);
 }
 

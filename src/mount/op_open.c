@@ -35,8 +35,15 @@ new_handle(struct mount *m, fuse_req_t req, uint64_t ino, int flags)
 		h->opener = caller_count(m, fuse_req_ctx(req)->pid,
 		    &h->n_descriptors);
 	}
-	if (!h->append && (flags & O_TRUNC) == 0)
-		h->pin = version_pin(m, h->node);
+	if (h->append || (flags & O_TRUNC) != 0)
+		return h;
+	h->pin = version_pin(m, h->node);
+	if (h->pin == NULL) {
+		handle_refused(m, h, -ENFILE);
+		handle_free(m, h);
+		reply_errno(req, -ENFILE);
+		return NULL;
+	}
 	return h;
 }
 

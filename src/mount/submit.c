@@ -59,7 +59,7 @@ pending_free(struct pending *p)
 {
 	DL_DELETE(p->mount->pending, p);
 	buf_fini(&p->data);
-	version_drop(p->version);
+	version_drop(p->mount, p->version);
 	free(p);
 }
 

@@ -49,7 +49,42 @@ is "$(py <<-'PY'
 	        break
 	os.kill(os.getpid(), 9) # so that nothing of it is committed
 	PY
-)" "ENOSPC True" "S3: all drafts together have a bound (LIMIT_DRAFTS_BYTES)"
+)" "ENOSPC True" "S3: all drafts together have a bound (LIMIT_HELD_BYTES)"
+
+# What was replaced since it was opened, and what fsync has made of drafts.
+truncate -s 1M "$a/replaced"
+is "$(py <<-'PY'
+	import errno, os, sys
+	path, fds = sys.argv[1] + '/replaced', []
+	def replace(n, flags=os.O_RDONLY):
+	    os.truncate(path, (1 << 20) - n % 2)
+	    fds.append(os.open(path, flags))
+	def write(n):
+	    fds.append(os.open(sys.argv[1] + '/own%d' % n,
+	        os.O_WRONLY | os.O_CREAT))
+	    os.write(fds[-1], bytes(1 << 20))
+	    os.fsync(fds[-1])
+	def refused(step, *args):
+	    for n in range(300):
+	        try:
+	            step(n, *args)
+	        except OSError as e:
+	            return errno.errorcode[e.errno], n
+	for n in range(200):
+	    replace(n)
+	err, n = refused(write)
+	print(err, 50 < n < 60)
+	print(refused(replace)[0])
+	print(refused(lambda n: (replace(n, os.O_RDWR | os.O_APPEND),
+	    os.read(fds[-1], 1)))[0])
+	for fd in fds[:100]:
+	    os.close(fd)
+	print(refused(replace)[1] > 90)
+	PY
+)" $'ENOSPC True\nENFILE\nENOMEM\nTrue' \
+    "S3: so have copies of what is not committed any more"
+like "$(gov why "$a/replaced")" *"close some first"* "gov why: what to do"
+rm "$a"/own*
 
 # Byte ranges of a file that another has locked once.
 python3 -c 'import fcntl, sys
