@@ -119,7 +119,7 @@ handle_dirty_of(struct mount *m, uint64_t ino, pid_t process)
 	if (node == NULL || node->n_dirty == 0)
 		return NULL;
 	DL_FOREACH (node->handles, h)
-		if (h->dirty && h->opener == process)
+		if (h->dirty && !h->released && h->opener == process)
 			return h;
 	return NULL;
 }

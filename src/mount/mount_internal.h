@@ -481,7 +481,8 @@ int draft_truncate(struct mount *, struct handle *, uint64_t size);
 uint64_t draft_size(struct mount *, struct handle *);
 /* What is refused before there is a command; `gov why` asks. */
 void handle_refused(struct mount *, const struct handle *, int err);
-/* A dirty handle of the calling process on that node, or NULL. */
+/* A dirty handle of the calling process on that node, or NULL.  Not one that is
+ * closed: what was written meanwhile would go with it. */
 struct handle *handle_dirty_of(struct mount *, uint64_t ino, pid_t process);
 
 #endif

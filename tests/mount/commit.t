@@ -378,6 +378,18 @@ a = os.open("f", os.O_WRONLY | os.O_TRUNC | os.O_DSYNC)
 os.write(a, b"one"); assert open("f").read() == "one"
 os.write(a, b"two"); assert open("f").read() == "onetwo"
 os.close(a)'
+	echo old > cut
+	makes 2 "F2: python: truncate(2) while the last close commits" \
+	    python3 -c '
+import os
+f = os.open("cut", os.O_WRONLY | os.O_TRUNC)
+copied = os.open("cut", os.O_WRONLY)
+copy = os.dup(copied)
+os.write(f, b"cut off")
+os.close(f)
+os.truncate("cut", 3)
+os.close(copied); os.close(copy)'
+	holds cut cut "F2: python: the content"
 	makes 3 "F2: dd oflag=sync" dd if=f of=sync bs=2 oflag=sync
 	makes 1 "F3: python: O_APPEND set and cleared by fcntl" python3 -c '
 import fcntl, os
