@@ -200,6 +200,7 @@ struct mount {
 	unsigned n_handles;
 	uint64_t held_bytes; /* LIMIT_HELD_BYTES */
 	struct pending *pending;
+	struct pending *next_pending; /* of pending_interrupts() */
 	struct flusher *flushers;
 	struct lock_wait *lock_waits;
 	struct unlock *unlocks;

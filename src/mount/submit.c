@@ -57,6 +57,8 @@ pending_internal(const struct engine_req *ereq)
 void
 pending_free(struct pending *p)
 {
+	if (p->mount->next_pending == p)
+		p->mount->next_pending = p->next;
 	DL_DELETE(p->mount->pending, p);
 	buf_fini(&p->data);
 	version_drop(p->mount, p->version);
@@ -105,14 +107,16 @@ on_interrupt(fuse_req_t req, void *arg)
  * with its outcome (programs in Go are interrupted all the time, and must not
  * lose the lock file they have just made), unless the caller is being killed:
  * then it must not wait, and what commits later counts as a remote change.
+ * What had to wait for its place may be answered by that, and freed.
  */
 void
 pending_interrupts(struct mount *m)
 {
-	struct pending *p, *next;
+	struct pending *p;
 	struct outcome withdrawn = {.err = -EINTR};
 
-	DL_FOREACH_SAFE (m->pending, p, next) {
+	for (p = m->pending; p != NULL; p = m->next_pending) {
+		m->next_pending = p->next;
 		if (!p->interrupted)
 			continue;
 		if (session_withdraw(m->conf.session, &p->ereq))
