@@ -322,6 +322,7 @@ on_engine_stopped(void *arg)
 {
 	struct daemon *d = arg;
 
+	session_close(d->session);
 	uv_close((uv_handle_t *)&d->term, NULL);
 	uv_close((uv_handle_t *)&d->intr, NULL);
 }
@@ -331,7 +332,6 @@ on_session_stopped(void *arg)
 {
 	struct daemon *d = arg;
 
-	session_close(d->session);
 	engine_stop(d->engine, on_engine_stopped, d);
 }
 

@@ -35,14 +35,16 @@ struct session_fact {
 int session_open(const struct session_conf *, struct session **ret);
 /*
  * A clean end: the cluster is told, so that locks are free at once; it doesn't
- * take long, then cb, from the loop.  No session is opened any more.  What is
- * called next is session_close().
+ * take long, then cb, from the loop.  No session is opened any more.
  */
 void session_stop(struct session *, void (*cb)(void *), void *arg);
-/* Before engine_free(), never inside a done; frees within the loop's next turn.
+/*
+ * Before engine_free(), never inside a done; frees within the loop's next turn.
  * Requests still waiting for a session get -EROFS; those under way are answered
- * by the engine alone.  Without session_stop() the session lives on for its
- * ttl, as after a crash. */
+ * by the engine alone: where their done looks at the session, that is closed
+ * after the engine has stopped.  Without session_stop() the session lives on for
+ * its ttl, as after a crash.
+ */
 void session_close(struct session *); /* NULL is fine */
 
 /*
