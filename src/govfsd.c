@@ -1,9 +1,10 @@
 /*
  * govfsd.c: the daemon, which wires the rooms and runs the loop.
  *
- * Start: configuration, identity, engine (log and store), session, mount,
- * control socket.  Stop, in the reverse order, on SIGTERM and SIGINT and when
- * the file system is unmounted: leadership is handed over on the way.
+ * Start: configuration, identity, engine (log and store), session, control
+ * socket, mount: nothing can fail that would leave a dead one.  Stop, on SIGTERM
+ * and SIGINT and when the file system is unmounted: mount, control socket,
+ * session, engine; leadership is handed over on the way.
  */
 #include "config.h"
 
@@ -303,17 +304,18 @@ open_faces(struct daemon *d, const struct options *opt)
 
 	if (err != 0)
 		return err;
-	mc.session = d->session;
-	err = mount_open(&mc, &d->mount);
-	if (err != 0) {
-		log_error("govfsd: cannot mount %s: %s", d->mountpoint,
-		    strerror(-err));
-		return err;
-	}
+	/* Asked once the loop runs: there is a mount to tell of then. */
 	snprintf(path, sizeof path, "%s/control", d->state);
 	err = ctl_open(&d->loop, path, d->engine, &hooks, &d->ctl);
-	if (err != 0)
+	if (err != 0) {
 		log_error("govfsd: %s: %s", path, strerror(-err));
+		return err;
+	}
+	mc.session = d->session;
+	err = mount_open(&mc, &d->mount);
+	if (err != 0)
+		log_error("govfsd: cannot mount %s: %s", d->mountpoint,
+		    strerror(-err));
 	return err;
 }
 
@@ -348,10 +350,7 @@ on_mount_stopped(void *arg)
 {
 	struct daemon *d = arg;
 
-	if (d->ctl != NULL)
-		ctl_stop(d->ctl, on_ctl_stopped, d);
-	else
-		on_ctl_stopped(d);
+	ctl_stop(d->ctl, on_ctl_stopped, d);
 }
 
 static void

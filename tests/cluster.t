@@ -74,4 +74,9 @@ nok 'it is not started again while that has its state' cluster start 1 \
     2> /dev/null
 kill $!
 ok 'down clears it' cluster down
+rm -f "$DIR/1/state/control"
+mkdir "$DIR/1/state/control"
+nok 'govfsd does not start without its control socket' "$GOVFSD" \
+    -c "$DIR/1/govfs.conf" --state "$DIR/1/state" "$DIR/1/gov" 2> /dev/null
+is "$(mounts)" 0 'nor leaves a mount'
 done_testing

@@ -121,8 +121,10 @@ mount_open(const struct mount_conf *conf, struct mount **ret)
 	rc.kview = m->kview;
 	rc.mount_fd = m->private_fd;
 	err = replay_open(&rc, &m->replay);
-	if (err != 0)
+	if (err != 0) {
+		fusemount_detach(conf->mountpoint);
 		return err;
+	}
 	*ret = m;
 	return 0;
 }
@@ -148,7 +150,10 @@ session_begin(struct mount *m)
 	if (err != 0)
 		return err;
 	snprintf(path, sizeof path, "/dev/fd/%d", m->fuse_fd);
-	return fuse_session_mount(m->se, path) == 0 ? 0 : -EIO;
+	if (fuse_session_mount(m->se, path) == 0)
+		return 0;
+	fusemount_detach(m->conf.mountpoint);
+	return -EIO;
 }
 
 /*
