@@ -11,6 +11,7 @@
 #include "config.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,12 +23,16 @@ struct lock_pid {
 	struct handle *handle; /* until its RELEASE */
 	uint64_t owner;	       /* the kernel's name for who took the lock */
 	bool is_process;       /* as far as READ has told */
-	int pidfd;
+	pid_t process;	       /* who took it, perhaps for an OFD lock */
+	bool polling;
+	int pidfd;	       /* of it, while polling */
 	uv_poll_t poll;
 	struct lock_pid *prev, *next;
 };
 
+static void watch(struct lock_pid *);
 static void on_death(uv_poll_t *, int status, int events);
+static void died(struct lock_pid *);
 static void forget(struct lock_pid *);
 static void on_closed(uv_handle_t *);
 
@@ -35,24 +40,44 @@ void
 lock_pid_watch(struct mount *m, struct handle *h, uint64_t owner, pid_t pid)
 {
 	struct lock_pid *l;
-	int fd;
 
 	DL_FOREACH (m->lock_pids, l)
 		if (l->handle == h && l->owner == owner)
 			return;
-	fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (fd < 0)
-		return; /* gone: RELEASE is on its way */
 	l = calloc(1, sizeof *l);
 	assert(l != NULL);
 	l->mount = m;
 	l->handle = h;
 	l->owner = owner;
-	l->pidfd = fd;
+	l->process = pid;
 	DL_APPEND(m->lock_pids, l);
-	uv_poll_init(m->conf.loop, &l->poll, fd);
+	watch(l);
+}
+
+/* No descriptor for it?  That says nothing of the process: tried again. */
+static void
+watch(struct lock_pid *l)
+{
+	l->pidfd = (int)syscall(SYS_pidfd_open, l->process, 0);
+	if (l->pidfd < 0) {
+		if (errno == ESRCH || l->process <= 0)
+			died(l);
+		return;
+	}
+	uv_poll_init(l->mount->conf.loop, &l->poll, l->pidfd);
 	l->poll.data = l;
+	l->polling = true;
 	uv_poll_start(&l->poll, UV_READABLE, on_death);
+}
+
+void
+lock_pid_tick(struct mount *m)
+{
+	struct lock_pid *l, *next;
+
+	DL_FOREACH_SAFE (m->lock_pids, l, next)
+		if (!l->polling)
+			watch(l);
 }
 
 void
@@ -85,8 +110,12 @@ lock_pid_stop(struct mount *m)
 static void
 on_death(uv_poll_t *poll, int status, int events)
 {
-	struct lock_pid *l = poll->data;
+	died(poll->data);
+}
 
+static void
+died(struct lock_pid *l)
+{
 	if (l->is_process)
 		lock_flushed(l->mount, l->handle, l->owner);
 	forget(l);
@@ -96,6 +125,10 @@ static void
 forget(struct lock_pid *l)
 {
 	DL_DELETE(l->mount->lock_pids, l);
+	if (!l->polling) {
+		free(l);
+		return;
+	}
 	uv_close((uv_handle_t *)&l->poll, on_closed);
 }
 

@@ -377,6 +377,7 @@ void lock_tick(struct mount *, uint64_t now_ns);
 void lock_pid_watch(struct mount *, struct handle *, uint64_t owner, pid_t);
 void lock_pid_seen(struct mount *, struct handle *, uint64_t owner);
 void lock_pid_released(struct mount *, struct handle *);
+void lock_pid_tick(struct mount *); /* now and then */
 void lock_pid_stop(struct mount *); /* the end of the session frees them */
 
 /* Removes a node whose holder is gone; tried until answered. */

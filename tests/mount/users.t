@@ -120,6 +120,25 @@ prlimit --pid "$daemon" --nofile=1024:
 kill "$holder"
 ok "T5: and goes with it" wait_for 5 test ! -e "$a/held/f"
 
+# Nor who has a range through a descriptor that only reads, and was inherited.
+touch "$a/range"
+prlimit --pid "$daemon" --nofile=8:
+python3 -c 'import fcntl, os, signal, sys
+f = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.lockf(f, fcntl.LOCK_SH)
+os.pread(f, 1, 0)
+child = os.fork()
+if child != 0:
+    os.mkdir(sys.argv[1] + ".%d" % child)
+signal.pause()' "$a/range" &
+holder=$!
+ok "a range is locked" wait_for 5 eval 'test -d "$a"/range.*'
+child=$(basename "$a"/range.*) child=${child#*.}
+prlimit --pid "$daemon" --nofile=1024:
+kill "$holder"
+ok "L3: and free when its process has died" wait_for 5 is_free
+kill "$child"
+
 # What is mounted over it is none of our business.
 mount -t tmpfs none "$(host 1)"
 mount -t tmpfs none "$tmp"
