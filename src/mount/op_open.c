@@ -168,11 +168,16 @@ create_unborn(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	uint64_t ino = session_new_ino(m->conf.session), now = clock_wall_ns();
-	struct handle *h = new_handle(m, req, ino, fi->flags | O_TRUNC);
 	struct store_txn *t;
+	struct handle *h;
 	struct knode *node;
 	struct attr parent = {0};
 
+	if (ino == 0) { /* all are used: the next session has others */
+		reply_errno(req, -EROFS);
+		return;
+	}
+	h = new_handle(m, req, ino, fi->flags | O_TRUNC);
 	if (h == NULL)
 		return;
 	h->flags = fi->flags & ~O_TRUNC;
