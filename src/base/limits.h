@@ -26,7 +26,7 @@
 #define LIMIT_GROUPS 32
 /* A command is one file's content plus names and stamp. */
 #define LIMIT_COMMAND (LIMIT_FILE_MAX + 16384)
-/* Commands of one loop turn share an entry up to this, or one command. */
+/* Commands share an entry up to this, or one command. */
 #define LIMIT_ENTRY (1u << 20)
 #define LIMIT_ENTRY_COMMANDS 4096
 /* Outcomes remembered per session; a proposer has at most so many unanswered. */

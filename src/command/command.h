@@ -145,7 +145,7 @@ void command_encode(struct buf *, const struct command *);
 int command_decode(struct slice bytes, struct command *ret);
 
 /*
- * One log entry: the commands of one loop turn.  Header {format, group, n,
+ * One log entry: commands that travel together.  Header {format, group, n,
  * time_ns}, then length and bytes of each; padded to a multiple of 8, which
  * libraft demands (facts: ALIGN).
  */

@@ -27,10 +27,17 @@
 #define FORWARD_RETRY_DOUBLED 3
 /* ... and so long after the leader said that it leads no more. */
 #define FORWARD_REFUSED_MS 20
-/* Entries proposed and not yet applied.  What comes meanwhile shares the next,
- * which waits until it holds as many commands as are under way: so a busy leader
- * writes and sends few big entries instead of many small. */
+/* Entries proposed and not yet applied: what comes meanwhile shares the next. */
 #define PROPOSE_ENTRIES 2
+/* An entry is a write to the log and a commit of the store on every host, few
+ * commands or many.  So it waits for three quarters of those that were lately
+ * under way at once: who waits for a write comes again soon after it is done.
+ * But for no longer than GATHER_TIMES what the last entry took, nor GATHER_NS,
+ * since that one was proposed or applied: they may have gone.  And it goes at
+ * once when it has so many bytes that one write more weighs nothing. */
+#define GATHER_TIMES 3
+#define GATHER_NS (10 * NS_PER_MS)
+#define GATHER_BYTES 65536
 #define FORWARD_IDLE 256 /* kept for reuse */
 
 struct key {
@@ -56,6 +63,7 @@ struct apply_req {
 	SLIST_ENTRY(apply_req) link;
 	struct group *group;
 	uint32_t n; /* commands */
+	uint64_t begin_ns;
 };
 
 static struct key key_of(const struct command *);
@@ -70,6 +78,8 @@ static void send_again(struct group *);
 static void now_sent(struct group *, struct group_pending *, uint64_t);
 static void propose_turn(struct group *);
 static bool worth_an_entry(struct group *);
+static bool may_gather(struct group *);
+static void on_gathered(uv_timer_t *);
 static bool propose_begin(struct group *);
 static int propose_end(struct group *, uint32_t n);
 static int propose_own(struct group *);
@@ -255,6 +265,7 @@ end(struct group *g, struct group_pending *p)
 		slot = &(*slot)->next;
 	*slot = p->next;
 	TAILQ_REMOVE(p->is_sent ? &f->sent : &f->waiting, p, link);
+	f->n_sent -= p->is_sent;
 	f->n_pending--;
 	p->cookie = NULL;
 	if (p->bytes.cap > FORWARD_KEEP_BYTES || f->n_idle >= FORWARD_IDLE) {
@@ -332,6 +343,7 @@ send_again(struct group *g)
 	while ((p = TAILQ_FIRST(&f->sent)) != NULL) {
 		TAILQ_REMOVE(&f->sent, p, link);
 		p->is_sent = false;
+		f->n_sent--;
 		while (next != NULL && next->place < p->place)
 			next = TAILQ_NEXT(next, link);
 		if (next != NULL)
@@ -375,6 +387,7 @@ now_sent(struct group *g, struct group_pending *p, uint64_t now)
 
 	TAILQ_REMOVE(&f->waiting, p, link);
 	insert(&f->sent, p);
+	f->n_sent++;
 	p->is_sent = p->maybe = true;
 	p->sent_ns = now;
 }
@@ -423,17 +436,42 @@ worth_an_entry(struct group *g)
 {
 	struct forward *f = &g->forward;
 	const struct group_pending *p;
-	uint32_t n = f->n_theirs, enough = f->n_flying;
+	uint32_t n = f->n_theirs + f->n_pending - f->n_sent;
+	size_t bytes = f->theirs.len - f->theirs_read;
 
-	if (f->n_entries >= PROPOSE_ENTRIES)
+	if (f->n_flying + n > f->peak)
+		f->peak = f->n_flying + n;
+	if (n == 0 || f->n_entries >= PROPOSE_ENTRIES)
 		return false;
-	if (enough == 0)
-		enough = 1;
-	TAILQ_FOREACH(p, &f->waiting, link) {
-		if (n++ >= enough)
-			break;
-	}
-	return n >= enough;
+	if (n >= f->crowd * 3 / 4 || !may_gather(g))
+		return true;
+	TAILQ_FOREACH(p, &f->waiting, link)
+		bytes += p->bytes.len;
+	return bytes >= GATHER_BYTES;
+}
+
+/* True: what waits may wait a little more, and the loop will wake. */
+static bool
+may_gather(struct group *g)
+{
+	struct forward *f = &g->forward;
+	uint64_t waited = clock_now_ns() - f->moved_ns;
+	uint64_t bound = GATHER_TIMES * f->took_ns;
+
+	if (bound > GATHER_NS)
+		bound = GATHER_NS;
+	if (waited >= bound)
+		return false;
+	if (!uv_is_active((uv_handle_t *)&g->gather))
+		uv_timer_start(&g->gather, on_gathered,
+		    (bound - waited) / NS_PER_MS + 1, 0);
+	return true;
+}
+
+static void
+on_gathered(uv_timer_t *timer)
+{
+	group_wake(timer->data);
 }
 
 static bool
@@ -499,6 +537,7 @@ propose_end(struct group *g, uint32_t n)
 		return -ENOMEM;
 	a->group = g;
 	a->n = n;
+	a->begin_ns = clock_now_ns();
 	buf.len = f->scratch.len;
 	buf.base = raft_malloc(buf.len);
 	if (buf_error(&f->scratch) != 0 || buf.base == NULL) {
@@ -510,6 +549,10 @@ propose_end(struct group *g, uint32_t n)
 	if (rv == 0) {
 		f->n_entries++;
 		f->n_flying += n;
+		f->crowd = f->peak > f->crowd ? f->peak
+					      : (f->crowd + f->peak) / 2;
+		f->peak = 0;
+		f->moved_ns = a->begin_ns;
 		return 0;
 	}
 out:
@@ -524,11 +567,14 @@ static void
 propose_done(struct raft_apply *req, int status, void *result)
 {
 	struct apply_req *a = (struct apply_req *)req;
+	struct forward *f = &a->group->forward;
 
-	a->group->forward.n_entries--;
-	a->group->forward.n_flying -= a->n;
+	f->n_entries--;
+	f->n_flying -= a->n;
+	f->moved_ns = clock_now_ns();
+	f->took_ns = f->moved_ns - a->begin_ns;
 	group_wake(a->group);
-	SLIST_INSERT_HEAD(&a->group->forward.idle_applies, a, link);
+	SLIST_INSERT_HEAD(&f->idle_applies, a, link);
 }
 
 static int
@@ -767,6 +813,7 @@ recv_notleader(struct group *g, struct member *m, struct reader *r)
 		return;
 	TAILQ_REMOVE(&f->sent, p, link);
 	insert(&f->waiting, p);
+	f->n_sent--;
 	p->is_sent = false;
 	if (m == group_leader(g)) /* it doesn't lead yet, or hands over */
 		f->retry_ns = clock_now_ns() + FORWARD_REFUSED_MS * NS_PER_MS;

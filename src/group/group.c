@@ -20,6 +20,9 @@
 #include "base/log.h"
 #include "group/internal.h"
 
+/* Of the loop: tick, prepare, check, idle, gather. */
+#define N_HANDLES 5
+
 static int conf_copy(struct group *, const struct group_conf *);
 static int log_open(struct group *, uint64_t applied);
 static void quarantine(struct group *, const char *fmt, ...)
@@ -270,8 +273,10 @@ handles_start(struct group *g)
 	uv_prepare_init(loop, &g->prepare);
 	uv_check_init(loop, &g->check);
 	uv_idle_init(loop, &g->idle);
+	uv_timer_init(loop, &g->gather);
 	g->tick.data = g->prepare.data = g->check.data = g->idle.data = g;
-	g->n_handles = 4;
+	g->gather.data = g;
+	g->n_handles = N_HANDLES;
 	uv_timer_start(&g->tick, on_tick, g->conf.heartbeat_ms,
 	    g->conf.heartbeat_ms);
 	uv_prepare_start(&g->prepare, on_prepare);
@@ -286,7 +291,7 @@ group_wake(struct group *g)
 {
 	g->wanted = true;
 	/* Without this the loop might sleep before our next turn. */
-	if (!g->in_turn && g->n_handles == 4 && !uv_is_active(
+	if (!g->in_turn && g->n_handles == N_HANDLES && !uv_is_active(
 	    (uv_handle_t *)&g->idle))
 		uv_idle_start(&g->idle, on_idle);
 }
@@ -355,7 +360,7 @@ turn(struct group *g)
 		turn_once(g);
 	}
 	g->in_turn = false;
-	if (g->n_handles < 4)
+	if (g->n_handles < N_HANDLES)
 		return;
 	if (g->wanted)
 		uv_idle_start(&g->idle, on_idle);
@@ -628,6 +633,7 @@ net_closed(void *arg)
 	uv_close((uv_handle_t *)&g->prepare, handle_closed);
 	uv_close((uv_handle_t *)&g->check, handle_closed);
 	uv_close((uv_handle_t *)&g->idle, handle_closed);
+	uv_close((uv_handle_t *)&g->gather, handle_closed);
 }
 
 static void

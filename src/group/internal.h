@@ -129,7 +129,7 @@ struct forward {
 	struct pending_list waiting;  /* for a leader, as submitted */
 	struct pending_list sent;     /* to the leader, as submitted */
 	struct pending_list idle;     /* for reuse */
-	unsigned n_pending, n_idle;
+	unsigned n_pending, n_sent, n_idle;
 	uint64_t last_place; /* of the newest command submitted */
 	struct buf theirs;   /* other hosts' commands: u64 peer, u32 len, ... */
 	size_t theirs_read;  /* bytes of it proposed already */
@@ -137,6 +137,10 @@ struct forward {
 	struct buf scratch;  /* an entry or a frame in the making */
 	unsigned n_entries;  /* proposed and not yet applied */
 	uint32_t n_flying;   /* commands in them */
+	uint32_t crowd;	     /* commands that are under way at once, lately */
+	uint32_t peak;	     /* ... since the last entry was proposed */
+	uint64_t moved_ns;   /* when an entry was proposed or applied last */
+	uint64_t took_ns;    /* from the one to the other, of the last one */
 	uint64_t last_ns;    /* time of the newest command proposed */
 	uint64_t retry_ns;   /* not before that; 0: at once */
 	SLIST_HEAD(, apply_req) idle_applies;
@@ -186,7 +190,8 @@ struct group {
 	uv_prepare_t prepare;
 	uv_check_t check;
 	uv_idle_t idle;		/* active: there is work for another turn */
-	unsigned n_handles;	/* open, of the four above */
+	uv_timer_t gather;	/* active: what waits may become an entry */
+	unsigned n_handles;	/* open, of the five above */
 	bool started;		/* the core runs */
 	bool in_turn;
 	bool wanted;		/* somebody called group_wake() */

@@ -590,9 +590,10 @@ test_lost(void)
 	host_kill(&hs, 0);
 }
 
-/* One by one, but faster than the log: they share entries. */
-static void
-test_shared_entries(void)
+/* 60 of them, each in a loop turn of its own, to a log that takes 300 ms: how
+ * many entries they make. */
+static unsigned
+entries_of_60(unsigned round)
 {
 	unsigned before = 0, after = 0, good = 0;
 	int err = 0;
@@ -600,21 +601,40 @@ test_shared_entries(void)
 	host_ask(&hs, 0, "metric entries_applied");
 	sscanf(hs.line, "metric %u", &before);
 	host_ask(&hs, 0, "fault wal_sync_delay_ms 300");
-	host_ask(&hs, 0, "trickle 60 t");
+	host_ask(&hs, 0, "trickle 60 t%u", round);
 	sscanf(hs.line, "commit %u %d", &good, &err);
 	host_ask(&hs, 0, "fault wal_sync_delay_ms 0");
 	host_ask(&hs, 0, "metric entries_applied");
 	sscanf(hs.line, "metric %u", &after);
 	is_int(good, 60, "60 in as many turns");
-	ok(after - before <= 4,
-	    "what comes while as many are under way shares an entry (%u)",
-	    after - before);
+	return after - before;
+}
+
+/* One by one, but faster than the log: they share entries.  Returns how many
+ * files were made. */
+static unsigned
+test_shared_entries(void)
+{
+	unsigned rounds = 0, n = entries_of_60(rounds++);
+
+	ok(n <= 4, "what comes while an entry is under way shares the next (%u)",
+	    n);
+	/* Unless the 60 turns take longer than an entry waits for anybody. */
+	do
+		n = entries_of_60(rounds++);
+	while (n > 2 && rounds < 10);
+	ok(n <= 2, "who comes after a crowd is waited for (%u, in round %u)",
+	    n, rounds);
+	is_str(strncmp(host_ask(&hs, 0, "one alone"), "one 0 ", 6) == 0 ?
+	    "one 0" : hs.line, "one 0", "but not for ever");
+	return rounds * 60 + 1;
 }
 
 static void
 test_alone(void)
 {
 	unsigned p50, rate;
+	char count[32];
 
 	hosts_fini(&hs);
 	hosts_init(&hs, 1);
@@ -625,12 +645,13 @@ test_alone(void)
 	diag("single host, 64 in flight: %u/s", rate);
 	ok(strncmp(host_ask(&hs, 0, "barrier"), "barrier 0", 9) == 0,
 	    "O4: a barrier alone");
-	test_shared_entries();
+	snprintf(count, sizeof(count), "count %u 0",
+	    2200 + test_shared_entries());
 	host_kill(&hs, 0);
 	host_start(&hs, 0);
 	is_str(host_answer(&hs, 0, 30000), "open", "kill -9: it returns");
 	is_str(host_answer(&hs, 0, 30000), "ready", "with a new session");
-	is_str(host_ask(&hs, 0, "count"), "count 2260 0",
+	is_str(host_ask(&hs, 0, "count"), count,
 	    "O1: with everything that was acknowledged");
 }
 
