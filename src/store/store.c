@@ -26,27 +26,15 @@ _Static_assert(STORE_DIGEST_LEN == DIGEST_LEN, "one length");
  */
 enum { LONG_VALUE = 128 };
 
-/* What a replicated key has in a write transaction. */
-struct found {
-	bool present;
-	bool counted;		    /* in the digest */
-	struct slice value;	    /* borrowed */
-	const uint8_t *hash;	    /* its, if it is known; borrowed */
-	struct touched_value *kept; /* NULL: only in the map */
-};
-
 static bool get_raw(struct store_txn *, struct slice key, struct slice *ret);
 static struct slice without_hash(struct store_txn *, struct slice key,
     struct slice raw);
-static bool look(struct store_txn *, struct slice key, struct found *ret);
-static bool fetch(struct store_txn *, struct slice key, struct found *ret);
-static struct touched_value *keep(struct store_txn *, struct slice key,
-    const struct found *);
-static void put_through(struct store_txn *, struct slice key,
-    struct slice value, struct touched_value *kept);
-static void subtract(struct store_txn *, struct slice key,
-    const struct found *);
+static struct touched_value *look(struct store_txn *, struct slice key,
+    struct touched_value *unkept);
+static void subtract(struct store_txn *, struct touched_value *);
+static void put_through(struct store_txn *, struct touched_value *);
 static void settle(struct store_txn *);
+static void forget(struct store *);
 static void load_digest(struct store_txn *);
 static bool check(struct store_txn *, int err);
 static bool replicated(struct slice key);
@@ -66,6 +54,7 @@ int
 store_clear(struct store *s)
 {
 	assert(!s->writing);
+	forget(s);
 	return s->ops->clear(s);
 }
 
@@ -83,7 +72,7 @@ store_begin(struct store *s, enum store_mode mode)
 	if (s->touched == NULL)
 		s->touched = touched_new();
 	if (s->touched != NULL)
-		touched_reset(s->touched);
+		touched_begin(s->touched);
 	else
 		t->error = -ENOMEM;
 	t->touched = s->touched;
@@ -93,23 +82,25 @@ store_begin(struct store *s, enum store_mode mode)
 int
 store_commit(struct store_txn *t)
 {
+	struct store *s = t->store;
 	int err;
 
-	assert(t != NULL);
 	settle(t);
 	if (t->digest_changed && t->error == 0)
-		(void)check(t, t->store->ops->put(t, digest_key,
+		(void)check(t, s->ops->put(t, digest_key,
 		    slice_of(t->digest.bytes, DIGEST_LEN), SLICE_EMPTY));
 	err = t->error;
 	if (t->mode == STORE_READ || err != 0) {
 		store_abort(t);
 		return err;
 	}
-	t->store->writing = false;
-	err = t->store->ops->commit(t);
-	if (err != 0)
+	s->writing = false;
+	err = s->ops->commit(t);
+	if (err != 0) {
+		forget(s);
 		log_error("store: commit: %s; nothing of it was kept",
 		    strerror(-err));
+	}
 	return err;
 }
 
@@ -118,8 +109,10 @@ store_abort(struct store_txn *t)
 {
 	if (t == NULL)
 		return;
-	if (t->mode == STORE_WRITE)
+	if (t->mode == STORE_WRITE) {
 		t->store->writing = false;
+		forget(t->store);
+	}
 	t->store->ops->abort(t);
 }
 
@@ -132,14 +125,15 @@ store_error(const struct store_txn *t)
 bool
 store_get(struct store_txn *t, struct slice key, struct slice *ret)
 {
+	struct touched_value unkept, *v;
 	struct slice raw, value;
-	struct found f;
 
 	check_key(key);
 	if (t->mode == STORE_WRITE && replicated(key)) {
-		if (!look(t, key, &f) || !f.present)
+		v = look(t, key, &unkept);
+		if (v == NULL || !v->present)
 			return false;
-		*ret = f.value;
+		*ret = v->value;
 		return true;
 	}
 	if (!get_raw(t, key, &raw))
@@ -172,7 +166,7 @@ store_seek(struct store_txn *t, struct slice from, bool after,
 	if (t->mode == STORE_WRITE) {
 		const struct touched_value *kept = touched_find(t->touched, key);
 
-		if (kept != NULL && kept->late)
+		if (kept != NULL)
 			value = kept->value;
 	}
 	*ret_key = key;
@@ -183,7 +177,8 @@ store_seek(struct store_txn *t, struct slice from, bool after,
 void
 store_put(struct store_txn *t, struct slice key, struct slice value)
 {
-	struct found f;
+	struct touched_value unkept, *v;
+	bool replaces;
 
 	check_key(key);
 	assert(t->mode == STORE_WRITE);
@@ -193,31 +188,39 @@ store_put(struct store_txn *t, struct slice key, struct slice value)
 		(void)check(t, t->store->ops->put(t, key, value, SLICE_EMPTY));
 		return;
 	}
-	if (!look(t, key, &f) || (f.present && slice_eq(f.value, value)))
+	v = look(t, key, &unkept);
+	if (v == NULL || (v->present && slice_eq(v->value, value)))
 		return;
-	if (f.present)
-		subtract(t, key, &f);
-	if (f.present && f.kept != NULL &&
-	    touched_set(t->touched, f.kept, value))
-		f.kept->late = true;
-	else
-		put_through(t, key, value, f.kept);
+	replaces = v->present;
+	if (replaces)
+		subtract(t, v);
+	if (v != &unkept && touched_set(t->touched, v, value)) {
+		if (replaces)
+			touched_delay(t->touched, v);
+		else
+			put_through(t, v);
+		return;
+	}
+	if (v != &unkept)
+		touched_forget(t->touched, v);
+	unkept = (struct touched_value){.key = key, .value = value};
+	put_through(t, &unkept);
 }
 
 void
 store_del(struct store_txn *t, struct slice key)
 {
+	struct touched_value unkept, *v;
 	struct slice raw;
-	struct found f;
 
 	check_key(key);
 	assert(t->mode == STORE_WRITE);
 	if (replicated(key)) {
-		if (!look(t, key, &f) || !f.present)
+		v = look(t, key, &unkept);
+		if (v == NULL || !v->present)
 			return;
-		subtract(t, key, &f);
-		if (f.kept != NULL)
-			f.kept->present = f.kept->late = false;
+		subtract(t, v);
+		v->present = false;
 	} else if (!get_raw(t, key, &raw)) {
 		return;
 	}
@@ -276,121 +279,87 @@ without_hash(struct store_txn *t, struct slice key, struct slice raw)
 	return slice_of(raw.ptr, raw.len - DIGEST_LEN);
 }
 
-/* From what was touched, or else from the map.  False: the error sticks. */
-static bool
-look(struct store_txn *t, struct slice key, struct found *ret)
+/*
+ * What is known of a replicated key: kept, or for this call only, its value
+ * borrowed from the map.  NULL: the error sticks.
+ */
+static struct touched_value *
+look(struct store_txn *t, struct slice key, struct touched_value *unkept)
 {
 	struct touched_value *kept;
-
-	if (t->error != 0)
-		return false;
-	kept = touched_find(t->touched, key);
-	if (kept == NULL) {
-		if (!fetch(t, key, ret))
-			return false;
-		kept = keep(t, key, ret);
-	}
-	if (kept != NULL)
-		*ret = (struct found){.present = kept->present,
-		    .counted = kept->counted,
-		    .value = kept->value,
-		    .hash = kept->hashed ? kept->hash : NULL,
-		    .kept = kept};
-	return true;
-}
-
-static bool
-fetch(struct store_txn *t, struct slice key, struct found *ret)
-{
-	struct found f = {0};
 	struct slice raw;
 
+	if (t->error != 0)
+		return NULL;
+	kept = touched_find(t->touched, key);
+	if (kept != NULL)
+		return kept;
+	*unkept = (struct touched_value){.key = key};
 	if (get_raw(t, key, &raw)) {
-		f.present = f.counted = true;
-		f.value = without_hash(t, key, raw);
-		if (f.value.len < raw.len)
-			f.hash = (const uint8_t *)raw.ptr + f.value.len;
+		unkept->value = without_hash(t, key, raw);
+		unkept->present = unkept->counted = true;
+		unkept->hashed = unkept->value.len < raw.len;
+		if (unkept->hashed)
+			memcpy(unkept->hash, (const uint8_t *)raw.ptr +
+			    unkept->value.len, DIGEST_LEN);
 	}
-	*ret = f;
-	return t->error == 0;
-}
-
-/* NULL: no room, or the value is too long. */
-static struct touched_value *
-keep(struct store_txn *t, struct slice key, const struct found *f)
-{
-	struct touched_value *v;
-
-	if (f->value.len > TOUCHED_VALUE_MAX)
+	if (t->error != 0)
 		return NULL;
-	v = touched_add(t->touched, key);
-	if (v == NULL || !f->present)
-		return v;
-	if (!touched_set(t->touched, v, f->value)) {
-		touched_forget(t->touched, v);
-		return NULL;
-	}
-	v->counted = true;
-	if (f->hash != NULL)
-		touched_hash(v, f->hash);
-	return v;
+	kept = touched_add(t->touched, unkept);
+	return kept != NULL ? kept : unkept;
 }
 
 /* Takes what a key has out of the digest. */
 static void
-subtract(struct store_txn *t, struct slice key, const struct found *f)
+subtract(struct store_txn *t, struct touched_value *v)
 {
-	uint8_t hash[DIGEST_LEN];
-
-	if (!f->counted)
+	if (!v->counted)
 		return;
 	load_digest(t);
-	if (f->hash == NULL)
-		digest_hash(key, f->value, hash);
-	digest_sub(&t->digest, f->hash != NULL ? f->hash : hash);
+	if (!v->hashed)
+		digest_hash(v->key, v->value, v->hash);
+	digest_sub(&t->digest, v->hash);
 	t->digest_changed = true;
-	if (f->kept != NULL)
-		f->kept->counted = false;
+	v->counted = false;
 }
 
 /* Into the map and the digest. */
 static void
-put_through(struct store_txn *t, struct slice key, struct slice value,
-    struct touched_value *kept)
+put_through(struct store_txn *t, struct touched_value *v)
 {
 	struct slice tail = SLICE_EMPTY;
-	uint8_t hash[DIGEST_LEN];
 
 	load_digest(t);
-	digest_hash(key, value, hash);
-	digest_add(&t->digest, hash);
+	digest_hash(v->key, v->value, v->hash);
+	digest_add(&t->digest, v->hash);
 	t->digest_changed = true;
-	if (value.len > LONG_VALUE)
-		tail = slice_of(hash, sizeof(hash));
-	if (kept != NULL && touched_set(t->touched, kept, value)) {
-		value = kept->value;
-		kept->late = false;
-		kept->counted = true;
-		touched_hash(kept, hash);
-	} else if (kept != NULL) {
-		touched_forget(t->touched, kept);
-	}
+	v->hashed = v->counted = true;
+	if (v->value.len > LONG_VALUE)
+		tail = slice_of(v->hash, DIGEST_LEN);
 	if (t->error == 0)
-		(void)check(t, t->store->ops->put(t, key, value, tail));
+		(void)check(t, t->store->ops->put(t, v->key, v->value, tail));
 }
 
-/* What was kept back until now. */
+/* What was kept back until now, and is still to be put. */
 static void
 settle(struct store_txn *t)
 {
-	struct touched_value *v = NULL;
+	struct touched_value *v;
 
 	if (t->touched == NULL)
 		return;
-	while (t->error == 0 && (v = touched_next(t->touched, v)) != NULL) {
-		if (v->late)
-			put_through(t, v->key, v->value, v);
+	while (t->error == 0 && (v = touched_next_late(t->touched)) != NULL) {
+		if (v->present && !v->counted)
+			put_through(t, v);
 	}
+}
+
+/* What is known was not committed. */
+static void
+forget(struct store *s)
+{
+	if (s->touched != NULL)
+		touched_reset(s->touched);
 }
 
 static void

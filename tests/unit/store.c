@@ -10,7 +10,7 @@
 
 #include "../tap.h"
 #include "base/clock.h"
-#include "store/store.h"
+#include "store/store_internal.h"
 
 #define MAP_BYTES (UINT64_C(1) << 30)
 
@@ -318,7 +318,66 @@ test_many(struct store *s)
 		right = store_commit(t) == 0 && right;
 	}
 	ok(right, "%s: thousands of keys in a transaction", kind);
+	t = store_begin(s, STORE_WRITE);
+	for (uint32_t n = 0; n < N; n++)
+		store_put(t, slice_of(key, sizeof(key)),
+		    slice_of(&n, sizeof(n)));
+	ok(digest_right(t), "%s: and thousands of values of one", kind);
+	is_int(store_commit(t), 0, "%s: commit", kind);
 	is_int(store_clear(s), 0, "%s: clear", kind);
+}
+
+static int
+fail_commit(struct store_txn *t)
+{
+	t->store->ops->abort(t);
+	return -EIO;
+}
+
+/* What one transaction has kept at hand is the next one's, once committed. */
+static void
+test_next(struct store *s)
+{
+	const struct store_ops *ops = s->ops;
+	struct store_ops failing = *ops;
+	struct store_txn *t = store_begin(s, STORE_WRITE);
+
+	put(t, "a", "1");
+	is_int(store_commit(t), 0, "%s: commit", kind);
+	t = store_begin(s, STORE_WRITE);
+	put(t, "a", "2");
+	put(t, "b", "2");
+	store_abort(t);
+	t = store_begin(s, STORE_WRITE);
+	ok(has(t, "a", "1") && has(t, "b", NULL) && digest_right(t),
+	    "%s: the next sees nothing of one that was aborted", kind);
+	put(t, "a", "3");
+	store_del(t, slice_str("b"));
+	failing.commit = fail_commit;
+	s->ops = &failing;
+	is_int(store_commit(t), -EIO, "%s: a commit fails", kind);
+	s->ops = ops;
+	t = store_begin(s, STORE_WRITE);
+	ok(has(t, "a", "1") && digest_right(t),
+	    "%s: the next sees nothing of it", kind);
+	put(t, "a", "4");
+	put(t, "b", "4");
+	is_int(store_commit(t), 0, "%s: commit", kind);
+	t = store_begin(s, STORE_WRITE);
+	store_del(t, slice_str("a"));
+	put(t, "b", "5");
+	ok(digest_right(t), "%s: the digest follows from one to the next",
+	    kind);
+	is_int(store_commit(t), 0, "%s: commit", kind);
+	t = store_begin(s, STORE_WRITE);
+	ok(has(t, "a", NULL) && has(t, "b", "5") && digest_right(t),
+	    "%s: the next sees all of one that was committed", kind);
+	store_abort(t);
+	is_int(store_clear(s), 0, "%s: clear", kind);
+	t = store_begin(s, STORE_WRITE);
+	ok(has(t, "b", NULL) && digest_right(t),
+	    "%s: a cleared store has nothing to know", kind);
+	store_abort(t);
 }
 
 static void
@@ -331,6 +390,7 @@ test_suite(const char *name, struct store *s)
 	test_borrowed(s);
 	test_limits(s);
 	test_many(s);
+	test_next(s);
 	store_close(s);
 }
 
