@@ -151,6 +151,7 @@ check_PROGRAMS += tests/unit/group_chaos.t
 tests_unit_group_chaos_t_SOURCES = tests/unit/group_chaos.c $(GROUP_HOST)
 tests_unit_group_chaos_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 check_SCRIPTS += tests/mount/commit.t tests/mount/birth.t tests/mount/reach.t \
+	tests/mount/shares.t \
 	tests/mount/users.t
 
 check_SCRIPTS += tests/scenario/stories.t tests/scenario/crash.t \

@@ -504,18 +504,16 @@ fill_write(struct mount *m, struct pending *p, struct handle *h)
 static void
 take_draft(struct mount *m, struct pending *p, struct handle *h)
 {
-	struct version *v = version_new(h->draft.ptr, h->draft.len);
+	struct version *v = version_of_draft(h);
 
 	p->ereq.command.data = slice_of(v->bytes, v->size);
-	v->held = true; /* and counted, as the draft was */
 	p->version = v;
 	p->counted_dirty = h->dirty;
-	buf_init(&h->draft, LIMIT_FILE_MAX);
 	if (p->ereq.command.kind != COMMAND_append &&
 	    !(h->append && !h->whole)) {
-		version_drop(m, h->pin);
+		version_drop(m, h, h->pin);
 		h->pin = v;
-		v->refs++;
+		version_share(v, h);
 	}
 	h->whole = h->derived = false;
 	/* Stays counted as dirty: its size is not yet the committed one. */
@@ -666,7 +664,7 @@ committed(struct mount *m, struct pending *p, const struct outcome *outcome)
 		h->base_rev = h->expect_rev = outcome->attr.rev;
 	}
 	if (h->pin != p->version) {
-		version_drop(m, h->pin); /* appended: what it is now, C knows */
+		version_drop(m, h, h->pin); /* appended: what it is now, C knows */
 		h->pin = NULL;
 	}
 }
@@ -705,20 +703,24 @@ restore_draft(struct mount *m, struct pending *p, struct handle *h)
 	buf_raw(&h->draft, p->version->bytes, p->version->size);
 	if (adds)
 		buf_raw(&h->draft, newer.ptr, newer.len);
-	m->held_bytes += h->draft.len - newer.len;
-	h->whole = h->pin == p->version;
+	account_hold(m, h->account, h->draft.len - newer.len);
 	buf_fini(&newer);
+	if (h->pin == p->version) { /* the draft is paid for instead */
+		h->whole = true;
+		version_drop(m, h, h->pin);
+		h->pin = NULL;
+	}
 }
 
 static void
 drop_draft(struct mount *m, struct handle *h)
 {
-	m->held_bytes -= h->draft.len;
+	account_let_go(m, h->account, h->draft.len);
 	buf_fini(&h->draft);
 	buf_init(&h->draft, LIMIT_FILE_MAX);
 	h->whole = h->derived = false;
 	handle_set_dirty(m, h, false);
-	version_drop(m, h->pin);
+	version_drop(m, h, h->pin);
 	h->pin = NULL;
 }
 

@@ -152,6 +152,7 @@ void
 dotgov_open(struct mount *m, fuse_req_t req, uint64_t ino, bool helper,
     struct fuse_file_info *fi)
 {
+	struct account *account;
 	struct handle *h;
 	int err;
 
@@ -171,11 +172,10 @@ dotgov_open(struct mount *m, fuse_req_t req, uint64_t ino, bool helper,
 		reply_errno(req, -EPERM);
 		return;
 	}
-	h = handle_new(m, ino, O_RDONLY);
-	if (h == NULL) {
-		reply_errno(req, -ENFILE);
+	account = account_take(m, req, 0, SLICE_EMPTY, ino);
+	if (account == NULL)
 		return;
-	}
+	h = handle_new(m, account, ino, O_RDONLY);
 	h->seen_seq = m->gov->seq;
 	fi->fh = handle_fh(h);
 	if (fuse_reply_open(req, fi) == -ENOENT)

@@ -9,17 +9,14 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "base/metric.h"
 #include "mount/mount_internal.h"
 
 struct handle *
-handle_new(struct mount *m, uint64_t ino, int flags)
+handle_new(struct mount *m, struct account *account, uint64_t ino, int flags)
 {
 	struct handle *h;
 	uint32_t idx = m->next_handle;
 
-	if (m->n_handles == LIMIT_HANDLES)
-		return NULL;
 	while (m->handles[idx] != NULL)
 		idx = (idx + 1) % LIMIT_HANDLES;
 	m->next_handle = (idx + 1) % LIMIT_HANDLES;
@@ -27,6 +24,7 @@ handle_new(struct mount *m, uint64_t ino, int flags)
 	assert(h != NULL);
 	h->idx = idx;
 	h->generation = ++m->next_generation & 0x7fffffff;
+	h->account = account;
 	h->ino = ino;
 	h->flags = flags;
 	h->reads = (flags & O_ACCMODE) != O_WRONLY;
@@ -42,7 +40,6 @@ handle_new(struct mount *m, uint64_t ino, int flags)
 		DL_APPEND(h->node->handles, h);
 	}
 	m->handles[idx] = h;
-	metric_set(METRIC_handles, ++m->n_handles);
 	return h;
 }
 
@@ -90,23 +87,20 @@ handle_free(struct mount *m, struct handle *h)
 	struct knode *node = h->node;
 
 	assert(h->commit == NULL && h->flushers == NULL);
-	m->held_bytes -= h->draft.len;
+	account_let_go(m, h->account, h->draft.len);
 	buf_fini(&h->draft);
 	buf_fini(&h->text);
 	free(h->listing);
-	version_drop(m, h->pin);
+	version_drop(m, h, h->pin);
 	dotgov_released(m, h);
 	if (node != NULL) {
 		handle_set_dirty(m, h, false);
 		DL_DELETE(node->handles, h);
-		if (--node->n_handles == 0) {
-			version_drop(m, node->version);
-			node->version = NULL;
-		}
+		node->n_handles--;
 		kview_release(m->kview, node);
 	}
 	m->handles[h->idx] = NULL;
-	metric_set(METRIC_handles, --m->n_handles);
+	account_drop(m, h->account);
 	free(h);
 }
 

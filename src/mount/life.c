@@ -235,10 +235,7 @@ forget(struct life *l)
 
 	DL_DELETE(m->lives, l);
 	l->handle = NULL;
-	if (--node->n_handles == 0) {
-		version_drop(m, node->version);
-		node->version = NULL;
-	}
+	node->n_handles--;
 	kview_release(m->kview, node);
 	if (l->polling) {
 		uv_close((uv_handle_t *)&l->poll, on_poll_closed);

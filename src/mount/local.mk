@@ -1,4 +1,5 @@
 libgovfs_a_SOURCES += \
+	src/mount/account.c \
 	src/mount/caller.c \
 	src/mount/commit.c \
 	src/mount/dotgov.c src/mount/dotgov.h \

@@ -319,8 +319,6 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	const struct change *c;
 	struct store_txn *t;
 
-	for (unsigned i = 0; i < a->outcome->n_changes; i++)
-		version_applied(m, &a->outcome->changes[i]);
 	lock_applied(m, a->outcome);
 	life_applied(m, a);
 	dotgov_applied(m, a);

@@ -18,10 +18,18 @@
 /* Answers that only a kernel operation on that very name can make untrue. */
 #define FOR_EVER (365.0 * 86400.0)
 
+/* What one user's open files take, while there are any. */
+struct account {
+	uint32_t uid;
+	unsigned n_handles;  /* and those that are about to be */
+	uint64_t held_bytes; /* a version that several show counts once */
+	UT_hash_handle hh;
+};
+
 /* One content of one file, shared by the handles that show it. */
 struct version {
-	unsigned refs;
-	bool held;	/* counted in held_bytes: not what is committed now */
+	struct share *shares; /* who shows it; none: it is freed */
+	struct knode *node;   /* whose newest it was when it was copied; NULL */
 	uint64_t rev;	/* the file's version; 0: a draft on its way */
 	size_t size;	/* bytes */
 	uint8_t *bytes; /* owned; NULL if size is 0 */
@@ -46,6 +54,7 @@ struct handle {
 	uint32_t idx;	      /* in the table; part of the kernel's fh */
 	uint32_t generation;  /* the other part: a stale fh finds nobody */
 	uint64_t ino;
+	struct account *account; /* owned: who pays */
 	struct knode *node;   /* counted in n_handles; NULL for .gov */
 	struct handle *prev, *next; /* node->handles; of .gov: its pollers */
 	int flags;	      /* open(2)'s */
@@ -112,8 +121,9 @@ struct pending {
 	uint64_t parent, ino;
 	char name[LIMIT_NAME + 1], name2[LIMIT_NAME + 1];
 	struct buf data;      /* what the command's data points to */
-	struct version *version; /* or the draft on its way */
+	struct version *version; /* or the draft on its way; the handle's */
 	struct handle *handle;
+	struct account *account; /* owned: a handle's to come; NULL: none */
 	struct knode *node;   /* of a birth under way */
 	struct fuse_file_info fi;
 	uint64_t draft_generation;
@@ -197,8 +207,9 @@ struct mount {
 	uint64_t revealed; /* REV: highest revision told to a local program */
 	struct handle *handles[LIMIT_HANDLES];
 	uint32_t next_handle, next_generation;
-	unsigned n_handles;
-	uint64_t held_bytes; /* LIMIT_HELD_BYTES */
+	struct account *accounts; /* hash by uid */
+	unsigned n_handles;  /* of all accounts */
+	uint64_t held_bytes; /* of all; a version counts once */
 	struct pending *pending;
 	struct pending *next_pending; /* of pending_interrupts() */
 	struct flusher *flushers;
@@ -303,14 +314,31 @@ void own_freed(struct mount *, const struct change *);
 uint64_t own_seen(struct mount *, const struct command *);
 
 /* version.c */
-/* Current C; NULL: it would have to be copied, and too much is held already. */
-struct version *version_pin(struct mount *, struct knode *);
-struct version *version_new(uint8_t *bytes /* takes */, size_t);
-void version_drop(struct mount *, struct version *); /* NULL is fine */
-void version_applied(struct mount *, const struct change *);
+/* Current C; NULL: too much would be held. */
+struct version *version_pin(struct mount *, struct handle *);
+struct version *version_of_draft(struct handle *); /* takes the draft */
+void version_share(struct version *, struct handle *); /* once more */
+/* Once less; NULL is fine. */
+void version_drop(struct mount *, struct handle *, struct version *);
+
+/* account.c */
+/* For a handle to come.  NULL: no more for who asks; he has been told ENFILE,
+ * and what gov why says of that name or node is noted. */
+struct account *account_take(struct mount *, fuse_req_t, uint64_t dir,
+    struct slice name, uint64_t ino);
+void account_drop(struct mount *, struct account *); /* NULL is fine */
+bool account_may_hold(const struct mount *, const struct account *, size_t);
+/* What others hold already. */
+bool account_may_share(const struct account *, size_t);
+void account_hold(struct mount *, struct account *, size_t);
+void account_let_go(struct mount *, struct account *, size_t);
+/* Notes why no more can be held. */
+void account_refused(const struct mount *, const struct account *,
+    uint64_t dir, struct slice name, uint64_t ino, int err);
 
 /* handle.c */
-struct handle *handle_new(struct mount *, uint64_t ino, int flags);
+struct handle *handle_new(struct mount *, struct account * /* takes */,
+    uint64_t ino, int flags);
 struct handle *handle_get(struct mount *, const struct fuse_file_info *);
 uint64_t handle_fh(const struct handle *);
 void handle_free(struct mount *, struct handle *);

@@ -35,16 +35,17 @@ op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	bool helper;
 	struct mount *m = op_begin(req, &helper);
-	struct handle *h = handle_new(m, ino, O_RDONLY);
+	struct account *account = account_take(m, req, 0, SLICE_EMPTY, ino);
+	struct handle *h;
 
-	if (h == NULL) {
-		reply_errno(req, -ENFILE);
+	if (account == NULL)
 		return;
-	}
+	h = handle_new(m, account, ino, O_RDONLY);
 	h->is_dir = true;
 	fi->fh = handle_fh(h);
 	if (helper || dotgov_is(ino)) {
-		fuse_reply_open(req, fi);
+		if (fuse_reply_open(req, fi) == -ENOENT)
+			handle_free(m, h);
 		return;
 	}
 	park_open(m, req, h, fi, PARKED_OPENDIR, m->revealed);

@@ -21,7 +21,7 @@ static bool
 need_pin(struct mount *m, struct handle *h)
 {
 	if (h->pin == NULL)
-		h->pin = version_pin(m, h->node);
+		h->pin = version_pin(m, h);
 	return h->pin != NULL;
 }
 
@@ -56,7 +56,7 @@ grow(struct mount *m, struct handle *h, uint64_t off)
 
 	if (h->writes || off < old->size)
 		return;
-	newer = version_pin(m, h->node);
+	newer = version_pin(m, h);
 	if (newer == NULL)
 		return; /* it may read on when less is held */
 	if (newer->size > old->size &&
@@ -64,9 +64,9 @@ grow(struct mount *m, struct handle *h, uint64_t off)
 	    (old->size == 0 ||
 		memcmp(newer->bytes, old->bytes, old->size) == 0)) {
 		h->pin = newer;
-		version_drop(m, old);
+		version_drop(m, h, old);
 	} else {
-		version_drop(m, newer);
+		version_drop(m, h, newer);
 	}
 }
 
@@ -160,13 +160,13 @@ draft_begin(struct mount *m, struct handle *h)
 	if (h->whole)
 		return 0;
 	if (!need_pin(m, h) ||
-	    m->held_bytes + h->pin->size > LIMIT_HELD_BYTES)
+	    !account_may_hold(m, h->account, h->pin->size))
 		return -ENOSPC;
 	appended = h->draft;
 	buf_init(&h->draft, LIMIT_FILE_MAX);
 	buf_raw(&h->draft, h->pin->bytes, h->pin->size);
 	buf_raw(&h->draft, appended.ptr, appended.len);
-	m->held_bytes += h->draft.len - appended.len;
+	account_hold(m, h->account, h->draft.len - appended.len);
 	buf_fini(&appended);
 	h->whole = h->derived = true;
 	return buf_error(&h->draft);
@@ -192,13 +192,13 @@ draft_extend(struct mount *m, struct handle *h, uint64_t size)
 	if (size <= h->draft.len)
 		return 0;
 	by = (size_t)size - h->draft.len;
-	if (m->held_bytes + by > LIMIT_HELD_BYTES)
+	if (!account_may_hold(m, h->account, by))
 		return -ENOSPC;
 	zeros = buf_grow(&h->draft, by);
 	if (zeros == NULL)
 		return buf_error(&h->draft);
 	memset(zeros, 0, by);
-	m->held_bytes += by;
+	account_hold(m, h->account, by);
 	return 0;
 }
 
@@ -210,7 +210,7 @@ draft_truncate(struct mount *m, struct handle *h, uint64_t size)
 	if (h->failed != 0)
 		return h->failed;
 	if (size == 0 && !h->whole) {
-		m->held_bytes -= h->draft.len;
+		account_let_go(m, h->account, h->draft.len);
 		buf_reset(&h->draft);
 		h->whole = true;
 	} else {
@@ -220,7 +220,7 @@ draft_truncate(struct mount *m, struct handle *h, uint64_t size)
 		err = draft_extend(m, h, size);
 	if (err != 0)
 		return err;
-	m->held_bytes -= h->draft.len - (size_t)size;
+	account_let_go(m, h->account, h->draft.len - (size_t)size);
 	h->draft.len = (size_t)size;
 	touched(m, h);
 	return 0;
@@ -231,13 +231,13 @@ write_append(struct mount *m, struct handle *h, const char *bytes, size_t size)
 {
 	if (draft_size(m, h) + size > mount_max_file(m))
 		return -EFBIG;
-	if (m->held_bytes + size > LIMIT_HELD_BYTES)
+	if (!account_may_hold(m, h->account, size))
 		return -ENOSPC;
 	h->append = true; /* fcntl(2) may have said so after open(2) */
 	buf_raw(&h->draft, bytes, size);
 	if (buf_error(&h->draft) != 0)
 		return buf_error(&h->draft);
-	m->held_bytes += size;
+	account_hold(m, h->account, size);
 	return 0;
 }
 
@@ -268,9 +268,7 @@ handle_refused(struct mount *m, const struct handle *h, int err)
 		reason_note(dir, name, h->ino, err, "a file may hold %" PRIu64
 		    " bytes here (max_file)", mount_max_file(m));
 	else if (err == -ENOSPC || err == -ENFILE || err == -ENOMEM)
-		reason_note(dir, name, h->ino, err, "open files on this host "
-		    "hold too much already, what was written or has been "
-		    "replaced; close some first");
+		account_refused(m, h->account, dir, name, h->ino, err);
 }
 
 void

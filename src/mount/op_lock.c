@@ -330,8 +330,8 @@ lock_refresh(struct mount *m, struct handle *h)
 {
 	if (h->pin == NULL || h->whole || h->draft.len != 0)
 		return;
-	version_drop(m, h->pin);
-	h->pin = version_pin(m, h->node);
+	version_drop(m, h, h->pin);
+	h->pin = version_pin(m, h);
 }
 
 /* A grant that could not be shown. */

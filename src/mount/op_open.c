@@ -19,32 +19,49 @@ static void finish_create(struct pending *, const struct outcome *);
 static void reply_created(struct mount *, fuse_req_t, struct handle *,
     struct fuse_file_info *);
 
-/* A handle with its opener's credentials and, where it may be read, a pinned
- * version: taken when the request arrives, before it is parked. */
+/* A handle with its opener's credentials. */
 static struct handle *
-new_handle(struct mount *m, fuse_req_t req, uint64_t ino, int flags)
+new_handle(struct mount *m, fuse_req_t req, struct account *account /* takes */,
+    uint64_t ino, int flags)
 {
-	struct handle *h = handle_new(m, ino, flags);
+	struct handle *h = handle_new(m, account, ino, flags);
 
-	if (h == NULL) {
-		reply_errno(req, -ENFILE);
-		return NULL;
-	}
 	if (h->writes) {
 		caller_credentials(req, &h->cred);
 		h->opener = caller_count(m, fuse_req_ctx(req)->pid,
 		    &h->n_descriptors);
 	}
-	if (h->append || (flags & O_TRUNC) != 0)
-		return h;
-	h->pin = version_pin(m, h->node);
-	if (h->pin == NULL) {
-		handle_refused(m, h, -ENFILE);
-		handle_free(m, h);
-		reply_errno(req, -ENFILE);
-		return NULL;
-	}
 	return h;
+}
+
+/* Where it may be read it shows what is committed now: taken when the request
+ * arrives, before it is parked. */
+static bool
+pin(struct mount *m, struct handle *h)
+{
+	if (h->append || (h->flags & O_TRUNC) != 0)
+		return true;
+	h->pin = version_pin(m, h);
+	return h->pin != NULL;
+}
+
+/* A handle on a file that is there; NULL: its caller has been told why not. */
+static struct handle *
+open_handle(struct mount *m, fuse_req_t req, uint64_t dir, struct slice name,
+    uint64_t ino, int flags)
+{
+	struct account *account = account_take(m, req, dir, name, ino);
+	struct handle *h;
+
+	if (account == NULL)
+		return NULL;
+	h = new_handle(m, req, account, ino, flags);
+	if (pin(m, h))
+		return h;
+	handle_refused(m, h, -ENFILE);
+	handle_free(m, h);
+	reply_errno(req, -ENFILE);
+	return NULL;
 }
 
 static bool
@@ -103,7 +120,7 @@ op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		reply_errno(req, -EROFS);
 		return;
 	}
-	h = new_handle(m, req, ino, fi->flags);
+	h = open_handle(m, req, 0, SLICE_EMPTY, ino, fi->flags);
 	if (h == NULL)
 		return;
 	if (h->pin != NULL && h->pin->rev > want)
@@ -151,7 +168,7 @@ create_existing(struct mount *m, fuse_req_t req, uint64_t dir,
 		reply_errno(req, err);
 		return;
 	}
-	h = new_handle(m, req, attr->ino, fi->flags);
+	h = open_handle(m, req, dir, slice_str(name), attr->ino, fi->flags);
 	if (h == NULL)
 		return;
 	t = mount_view(m);
@@ -168,6 +185,7 @@ create_unborn(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	uint64_t ino = session_new_ino(m->conf.session), now = clock_wall_ns();
+	struct account *account;
 	struct store_txn *t;
 	struct handle *h;
 	struct knode *node;
@@ -177,9 +195,10 @@ create_unborn(struct mount *m, fuse_req_t req, uint64_t dir, const char *name,
 		reply_errno(req, -EROFS);
 		return;
 	}
-	h = new_handle(m, req, ino, fi->flags | O_TRUNC);
-	if (h == NULL)
+	account = account_take(m, req, dir, slice_str(name), 0);
+	if (account == NULL)
 		return;
+	h = new_handle(m, req, account, ino, fi->flags | O_TRUNC);
 	h->flags = fi->flags & ~O_TRUNC;
 	h->whole = (fi->flags & O_TRUNC) != 0;
 	h->creator = true;
@@ -215,6 +234,7 @@ op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
 	struct store_txn *t;
 	struct tree_name c = {0};
 	struct attr attr;
+	struct account *account;
 	struct pending *p;
 	uint64_t ino;
 	bool there;
@@ -252,7 +272,12 @@ op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
 		create_unborn(m, req, dir, name, mode, fi);
 		return;
 	}
+	/* Once it is made, it must not fail for want of a handle. */
+	account = account_take(m, req, dir, slice_str(name), 0);
+	if (account == NULL)
+		return;
 	p = pending_new(m, req, COMMAND_create, finish_create);
+	p->account = account;
 	p->parent = dir;
 	pending_name(p, name, NULL);
 	p->fi = *fi;
@@ -277,13 +302,15 @@ finish_create(struct pending *p, const struct outcome *outcome)
 
 	memcpy(name, p->name, sizeof name);
 	if (err == 0 && outcome->ino == ino) {
-		h = new_handle(m, req, ino, fi.flags);
-		if (h != NULL) {
-			h->creator = true;
-			reply_created(m, req, h, &fi);
-			life_begin(m, ino, caller_process(p->tid), false);
-		}
+		h = new_handle(m, req, p->account, ino, fi.flags);
+		p->account = NULL;
+		h->creator = true;
+		(void)pin(m, h); /* if not now, when it is read */
+		reply_created(m, req, h, &fi);
+		life_begin(m, ino, caller_process(p->tid), false);
 	} else if (err == 0) {
+		account_drop(m, p->account); /* of the right file, or none */
+		p->account = NULL;
 		create_existing(m, req, dir, name, &attr, &fi);
 	} else if (err == -EISDIR || err == -ELOOP) {
 		reply_stale(m, req, COMMAND_create, dir, err);

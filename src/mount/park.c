@@ -268,8 +268,8 @@ on_answer(struct engine_barrier *barrier, int err)
 	p->deadline_ns = clock_now_ns() + LIMIT_PARK_MS * NS_PER_MS;
 	/* What is opened is what C has now, not when the request came. */
 	if (p->kind == PARKED_OPEN && p->handle->pin != NULL) {
-		version_drop(m, p->handle->pin);
-		p->handle->pin = version_pin(m, p->handle->node);
+		version_drop(m, p->handle, p->handle->pin);
+		p->handle->pin = version_pin(m, p->handle);
 		if (p->handle->pin == NULL) {
 			handle_refused(m, p->handle, -ENFILE);
 			give_up(m, p, -ENFILE);

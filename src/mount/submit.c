@@ -61,7 +61,8 @@ pending_free(struct pending *p)
 		p->mount->next_pending = p->next;
 	DL_DELETE(p->mount->pending, p);
 	buf_fini(&p->data);
-	version_drop(p->mount, p->version);
+	version_drop(p->mount, p->handle, p->version);
+	account_drop(p->mount, p->account);
 	free(p);
 }
 

@@ -2,7 +2,8 @@
  * version.c: contents that open handles show.
  *
  * A copy shared by all handles on the same version, never a read transaction
- * kept open: that would keep the store from reusing pages.
+ * kept open: that would keep the store from reusing pages.  Each user whose
+ * handles show it pays for it once.
  */
 #include "config.h"
 
@@ -13,101 +14,117 @@
 #include "mount/mount_internal.h"
 #include "tree/tree.h"
 
-struct version *
-version_new(uint8_t *bytes, size_t size)
-{
-	struct version *v = calloc(1, sizeof *v);
+struct share {
+	struct account *account;
+	unsigned n; /* by how many of its handles, and their commits */
+	struct share *next;
+};
 
-	assert(v != NULL);
-	v->refs = 1;
-	v->bytes = bytes;
-	v->size = size;
-	return v;
+static struct share *
+share_of(const struct version *v, const struct account *a)
+{
+	struct share *s;
+
+	LL_SEARCH_SCALAR(v->shares, s, account, a);
+	return s;
 }
 
 void
-version_drop(struct mount *m, struct version *v)
+version_share(struct version *v, struct handle *h)
 {
-	if (v == NULL || --v->refs > 0)
+	struct share *s = share_of(v, h->account);
+
+	if (s == NULL) {
+		s = calloc(1, sizeof *s);
+		assert(s != NULL);
+		s->account = h->account;
+		s->account->held_bytes += v->size;
+		LL_PREPEND(v->shares, s);
+	}
+	s->n++;
+}
+
+void
+version_drop(struct mount *m, struct handle *h, struct version *v)
+{
+	struct share *s;
+
+	if (v == NULL)
 		return;
-	if (v->held)
-		m->held_bytes -= v->size;
+	s = share_of(v, h->account);
+	assert(s != NULL);
+	if (--s->n > 0)
+		return;
+	s->account->held_bytes -= v->size;
+	LL_DELETE(v->shares, s);
+	free(s);
+	if (v->shares != NULL)
+		return;
+	m->held_bytes -= v->size;
+	if (v->node != NULL && v->node->version == v)
+		v->node->version = NULL;
 	free(v->bytes);
 	free(v);
 }
 
-/* It is no longer what is committed: whoever still shows it holds it. */
-static void
-hold(struct mount *m, struct version *v)
-{
-	if (v == NULL || v->held)
-		return;
-	v->held = true;
-	m->held_bytes += v->size;
-}
-
-static struct version *
-copy(struct mount *m, struct slice content)
-{
-	uint8_t *bytes = NULL;
-
-	if (content.len > 0) {
-		if (m->held_bytes + content.len > LIMIT_HELD_BYTES)
-			return NULL;
-		bytes = malloc(content.len);
-		assert(bytes != NULL);
-		memcpy(bytes, content.ptr, content.len);
-	}
-	return version_new(bytes, content.len);
-}
-
-/*
- * The node keeps one reference to its newest version while handles are open.
- * A node gone from C (unlinked, still open) shows the last one pinned.
- */
 struct version *
-version_pin(struct mount *m, struct knode *node)
+version_of_draft(struct handle *h)
 {
-	uint64_t ino = node->alias != 0 ? node->alias : node->ino;
-	struct store_txn *t = mount_view(m);
-	struct version *v = node->version;
-	struct attr attr;
+	struct version *v = calloc(1, sizeof *v);
 
-	if (!tree_node_get(t, ino, &attr)) {
-		if (v == NULL)
-			v = node->version = version_new(NULL, 0);
-	} else if (v == NULL || v->rev != attr.rev) {
-		hold(m, v);
-		version_drop(m, v);
-		v = node->version = copy(m, tree_content(t, ino));
-		if (v != NULL)
-			v->rev = attr.rev;
-		if (node->alias != 0)
-			hold(m, v); /* version_applied() won't find it */
-	}
-	store_abort(t);
-	if (v != NULL)
-		v->refs++;
+	assert(v != NULL);
+	v->bytes = h->draft.ptr;
+	v->size = h->draft.len;
+	h->account->held_bytes -= v->size;
+	version_share(v, h);
+	buf_init(&h->draft, LIMIT_FILE_MAX);
 	return v;
 }
 
-static void
-replaced(struct mount *m, uint64_t ino, const struct attr *now)
+static struct version *
+copy(struct mount *m, struct handle *h, struct slice content)
 {
-	struct knode *node = kview_find(m->kview, ino);
+	struct version *v;
 
-	if (node != NULL && node->version != NULL &&
-	    (now->nlink == 0 || now->rev > node->version->rev))
-		hold(m, node->version);
+	if (content.len > 0 &&
+	    !account_may_hold(m, h->account, content.len))
+		return NULL;
+	v = calloc(1, sizeof *v);
+	assert(v != NULL);
+	v->node = h->node;
+	v->size = content.len;
+	m->held_bytes += v->size;
+	if (v->size > 0) {
+		v->bytes = malloc(v->size);
+		assert(v->bytes != NULL);
+		memcpy(v->bytes, content.ptr, v->size);
+	}
+	return v;
 }
 
-/* Published, any host's change: what is pinned may not be current any more. */
-void
-version_applied(struct mount *m, const struct change *c)
+/* Of a node gone from C (unlinked, still open) the last one that is shown. */
+struct version *
+version_pin(struct mount *m, struct handle *h)
 {
-	if (c->kind >= CHANGE_GRANT)
-		return;
-	replaced(m, c->node, &c->attr);
-	if (c->node2 != 0)
-		replaced(m, c->node2, &c->attr2);
+	struct knode *node = h->node;
+	uint64_t ino = node->alias != 0 ? node->alias : node->ino;
+	struct store_txn *t = mount_view(m);
+	struct version *v = node->version;
+	struct attr attr = {.rev = v == NULL ? 0 : v->rev};
+	bool there = tree_node_get(t, ino, &attr);
+
+	if (v == NULL || v->rev != attr.rev) {
+		v = copy(m, h, there ? tree_content(t, ino) : SLICE_EMPTY);
+		if (v != NULL) {
+			v->rev = attr.rev;
+			node->version = v;
+		}
+	} else if (share_of(v, h->account) == NULL &&
+	    !account_may_share(h->account, v->size)) {
+		v = NULL;
+	}
+	store_abort(t);
+	if (v != NULL)
+		version_share(v, h);
+	return v;
 }

@@ -175,6 +175,8 @@ nok "O6: without a majority fsync fails" \
     python3 -c 'import os; os.fsync(3)' 2>"$tmp/err"
 diag "$(tail -n 1 "$tmp/err") after $(($(pace_ms) - begin)) ms"
 like "$(tail -n 1 "$tmp/err")" '*Read-only file system*' "O6: with EROFS"
+held_once() { [ "$(metric $alone govfs_held_bytes)" = 10 ]; }
+ok "S3: both drafts are held once" wait_for 5 held_once
 ok "O6: within write_timeout" test $(($(pace_ms) - begin)) -lt 8000
 begin=$(pace_ms)
 nok "O6: then writing fails" bash -c 'echo x >&3' 2>/dev/null
