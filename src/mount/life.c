@@ -10,12 +10,9 @@
 #include "config.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -28,10 +25,7 @@ struct life {
 	struct knode *node;    /* pinned by n_handles while we have it */
 	enum life_kind kind;
 	bool explicit_kind;    /* by setxattr, not by its directory */
-	pid_t process;	       /* of `process`: whose death is the end */
-	bool polling;
-	int pidfd;	       /* of it, while polling */
-	uv_poll_t poll;
+	struct process *process; /* of `process`: whose death is the end */
 	/* What brings it back: as it was committed last. */
 	uint64_t dir;
 	char name[LIMIT_NAME + 1];
@@ -40,10 +34,8 @@ struct life {
 	struct life *prev, *next;
 };
 
-static void watch(struct life *);
-static void end(struct life *);
+static void end(void *life);
 static void forget(struct life *);
-static void on_pidfd(uv_poll_t *, int status, int events);
 static void look(struct life *);
 static void bring_back(struct life *);
 static void returned(struct pending *, const struct outcome *);
@@ -160,40 +152,9 @@ life_begin(struct mount *m, uint64_t ino, pid_t process, bool explicit_kind)
 			end(l); /* nobody has it open */
 		return;
 	}
-	l->process = process_of(node, process);
-	watch(l);
-}
-
-/* No descriptor for it?  That says nothing of the process: tried again. */
-static void
-watch(struct life *l)
-{
-	l->pidfd = (int)syscall(SYS_pidfd_open, l->process, 0);
-	if (l->pidfd < 0) {
-		if (errno == ESRCH || l->process <= 0)
-			end(l); /* gone already */
-		return;
-	}
-	uv_poll_init(l->mount->conf.loop, &l->poll, l->pidfd);
-	l->poll.data = l;
-	l->polling = true;
-	uv_poll_start(&l->poll, UV_READABLE, on_pidfd);
-}
-
-void
-life_tick(struct mount *m)
-{
-	struct life *l, *next;
-
-	DL_FOREACH_SAFE (m->lives, l, next)
-		if (l->kind == LIFE_PROCESS && !l->polling)
-			watch(l);
-}
-
-static void
-on_pidfd(uv_poll_t *poll, int status, int events)
-{
-	end(poll->data);
+	l->process = process_watch(m, process_of(node, process), end, l);
+	if (l->process == NULL)
+		end(l); /* gone already */
 }
 
 /* The last close of a handle. */
@@ -209,22 +170,13 @@ life_released(struct mount *m, struct handle *h)
 
 /* The holder is gone, so the file goes. */
 static void
-end(struct life *l)
+end(void *life)
 {
+	struct life *l = life;
 	struct mount *m = l->mount;
 
 	lock_reap(m, node_of(m, l->node->ino));
 	forget(l);
-}
-
-static void
-on_poll_closed(uv_handle_t *handle)
-{
-	struct life *l = handle->data;
-
-	close(l->pidfd);
-	buf_fini(&l->content);
-	free(l);
 }
 
 static void
@@ -237,10 +189,7 @@ forget(struct life *l)
 	l->handle = NULL;
 	node->n_handles--;
 	kview_release(m->kview, node);
-	if (l->polling) {
-		uv_close((uv_handle_t *)&l->poll, on_poll_closed);
-		return;
-	}
+	process_unwatch(l->process);
 	buf_fini(&l->content);
 	free(l);
 }

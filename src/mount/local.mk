@@ -20,6 +20,7 @@ libgovfs_a_SOURCES += \
 	src/mount/op_xattr.c \
 	src/mount/own.c \
 	src/mount/park.c \
+	src/mount/process.c \
 	src/mount/reply.c \
 	src/mount/submit.c \
 	src/mount/tid.c \

@@ -246,8 +246,7 @@ on_tick(uv_timer_t *timer)
 		lock_tick(m, clock_now_ns());
 	if (m->parked != NULL)
 		park_expire(m, clock_now_ns());
-	life_tick(m);
-	lock_pid_tick(m);
+	process_tick(m);
 	dotgov_look(m);
 	replay_pump(m->replay);
 	metric_set(METRIC_held_bytes, (int64_t)m->held_bytes);

@@ -217,6 +217,7 @@ struct mount {
 	struct unlock *unlocks;
 	struct lock_pid *lock_pids;
 	struct life *lives;
+	struct process *processes; /* watched */
 	struct parked *parked;
 	unsigned n_parked;
 	uint64_t n_late, late_ns;
@@ -405,11 +406,18 @@ void lock_tick(struct mount *, uint64_t now_ns);
 void lock_pid_watch(struct mount *, struct handle *, uint64_t owner, pid_t);
 void lock_pid_seen(struct mount *, struct handle *, uint64_t owner);
 void lock_pid_released(struct mount *, struct handle *);
-void lock_pid_tick(struct mount *); /* now and then */
 void lock_pid_stop(struct mount *); /* the end of the session frees them */
 
 /* Removes a node whose holder is gone; tried until answered. */
 void lock_reap(struct mount *, uint64_t node);
+
+/* process.c */
+/* Calls when it is dead: who is called ends the watch.  NULL: it is already. */
+struct process *process_watch(struct mount *, pid_t, void (*dead)(void *),
+    void *arg);
+/* No call comes any more; NULL is fine. */
+void process_unwatch(struct process *);
+void process_tick(struct mount *); /* now and then */
 
 /* life.c */
 bool life_is(struct mount *, uint64_t ino, enum life_kind);
@@ -420,7 +428,6 @@ void life_begin(struct mount *, uint64_t ino, pid_t process,
 void life_released(struct mount *, struct handle *);
 void life_applied(struct mount *, const struct engine_applied *);
 void life_session_ready(struct mount *);
-void life_tick(struct mount *); /* now and then */
 void life_stop(struct mount *); /* the end of the session takes the files */
 /* True: it is a ttl file, and *ret_err is what its refresh came to. */
 bool life_refresh(struct mount *, uint64_t ino, int *ret_err);
