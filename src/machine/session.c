@@ -46,8 +46,7 @@ static void outcome_put(struct step *, uint64_t session, uint64_t seq,
     const struct outcome *);
 static void outcomes_del(struct step *, uint64_t session, uint64_t below);
 static struct slice outcomes(struct step *, uint64_t session, uint64_t seq);
-static bool outcome_next(struct reader *, uint8_t *ret_place,
-    struct outcome *ret);
+static size_t outcome_find(struct slice all, uint64_t seq, size_t *ret_len);
 
 int
 session_begin(struct step *s)
@@ -327,22 +326,31 @@ static bool
 outcome_get(struct step *s, uint64_t session, uint64_t seq,
     struct outcome *ret)
 {
-	struct outcome out;
+	struct slice all = outcomes(s, session, seq);
+	struct outcome out = {0};
 	struct reader r;
-	uint8_t place;
+	size_t at, len;
 
-	reader_init(&r, outcomes(s, session, seq));
-	while (outcome_next(&r, &place, &out)) {
-		if (place != seq % OUTCOMES_EACH)
-			continue;
-		ret->err = out.err;
-		ret->rev = out.rev;
-		ret->ino = out.ino;
-		ret->value = out.value;
-		ret->attr = out.attr;
-		return true;
-	}
-	return false;
+	at = outcome_find(all, seq, &len);
+	if (len == 0)
+		return false;
+	reader_init(&r, slice_of((const uint8_t *)all.ptr + at, len));
+	(void)reader_u8(&r); /* its place */
+	out.err = -(int)reader_u32(&r);
+	out.rev = reader_u64(&r);
+	out.ino = reader_u64(&r);
+	out.value = reader_u64(&r);
+	out.attr.ino = reader_u64(&r);
+	if (out.attr.ino != 0)
+		schema_attr_get(&r, &out.attr);
+	if (!reader_done(&r))
+		return false;
+	ret->err = out.err;
+	ret->rev = out.rev;
+	ret->ino = out.ino;
+	ret->value = out.value;
+	ret->attr = out.attr;
+	return true;
 }
 
 /* Behind the others of its key; one that was there before goes. */
@@ -350,18 +358,16 @@ static void
 outcome_put(struct step *s, uint64_t session, uint64_t seq,
     const struct outcome *out)
 {
-	uint8_t bytes[OUTCOMES_EACH * OUTCOME_LEN], place;
+	uint8_t bytes[OUTCOMES_EACH * OUTCOME_LEN];
 	struct buf b = schema_value(bytes, sizeof(bytes));
-	struct outcome other;
-	struct reader r;
+	struct slice all = outcomes(s, session, seq);
+	size_t len, at = outcome_find(all, seq, &len);
 	struct key k;
 
-	reader_init(&r, outcomes(s, session, seq));
-	for (const uint8_t *from = r.ptr; outcome_next(&r, &place, &other);
-	    from = r.ptr) {
-		if (place != seq % OUTCOMES_EACH)
-			buf_raw(&b, from, (size_t)(r.ptr - from));
-	}
+	buf_raw(&b, all.ptr, at);
+	if (len != 0)
+		buf_raw(&b, (const uint8_t *)all.ptr + at + len,
+		    all.len - at - len);
 	buf_u8(&b, seq % OUTCOMES_EACH);
 	buf_u32(&b, (uint32_t)-out->err);
 	buf_u64(&b, out->rev);
@@ -406,21 +412,24 @@ outcomes(struct step *s, uint64_t session, uint64_t seq)
 	return value;
 }
 
-static bool
-outcome_next(struct reader *r, uint8_t *ret_place, struct outcome *ret)
+/* Where it is among them, and how long; len 0: it isn't. */
+static size_t
+outcome_find(struct slice all, uint64_t seq, size_t *ret_len)
 {
-	struct outcome out = {0};
+	struct reader r;
+	uint8_t place;
 
-	if (reader_left(r) == 0)
-		return false;
-	*ret_place = reader_u8(r);
-	out.err = -(int)reader_u32(r);
-	out.rev = reader_u64(r);
-	out.ino = reader_u64(r);
-	out.value = reader_u64(r);
-	out.attr.ino = reader_u64(r);
-	if (out.attr.ino != 0)
-		schema_attr_get(r, &out.attr);
-	*ret = out;
-	return reader_ok(r);
+	reader_init(&r, all);
+	for (size_t at = 0; at < all.len; at = all.len - reader_left(&r)) {
+		place = reader_u8(&r);
+		(void)reader_raw(&r, 4 + 3 * 8); /* err, rev, ino, value */
+		if (reader_u64(&r) != 0)
+			(void)reader_raw(&r, SCHEMA_ATTR_LEN);
+		if (place != seq % OUTCOMES_EACH)
+			continue;
+		*ret_len = all.len - reader_left(&r) - at;
+		return at;
+	}
+	*ret_len = 0;
+	return all.len;
 }
