@@ -31,7 +31,6 @@ void
 machine_apply(struct store_txn *txn, const struct command *c,
     uint64_t time_ns, struct outcome *ret)
 {
-	struct machine_session session;
 	struct step s;
 
 	outcome_init(ret);
@@ -40,15 +39,11 @@ machine_apply(struct store_txn *txn, const struct command *c,
 		ret->err = session_begin(&s);
 	} else if (c->stamp.session == 0 && is_nobodys(c->kind)) {
 		ret->err = dispatch(&s);
-	} else if (session_enter(&s, &session) == SESSION_NEW) {
-		if (c->kind == COMMAND_session_close) {
-			session_end(&s, &session, SESSION_CLOSED);
-		} else {
-			ret->err = fence_check(&s);
-			if (ret->err == 0)
-				ret->err = dispatch(&s);
-			session_leave(&s, &session);
-		}
+	} else if (session_enter(&s) == SESSION_NEW) {
+		ret->err = fence_check(&s);
+		if (ret->err == 0)
+			ret->err = dispatch(&s);
+		session_leave(&s);
 	}
 	step_fini(&s);
 }
@@ -192,8 +187,9 @@ dispatch(struct step *s)
 		return lock_cancel(s);
 	case COMMAND_delay_end:
 		return lock_delay_end(s);
+	case COMMAND_session_close:
 	case COMMAND_session_expire:
-		return session_expire(s);
+		return session_finish(s);
 	case COMMAND_suspend:
 	case COMMAND_resume:
 		return session_suspend(s);
@@ -202,8 +198,7 @@ dispatch(struct step *s)
 	case COMMAND_reap:
 		return life_reap(s);
 	case COMMAND_session_open:
-	case COMMAND_session_close:
-		break; /* machine_apply() has taken them */
+		break; /* machine_apply() has taken it */
 	}
 	assert(!"a command that its decoder let through");
 	return -EINVAL;

@@ -35,6 +35,14 @@ struct host {
 	uint64_t ended[ENDED_MAX]; /* oldest first */
 };
 
+enum end {
+	END_CLOSED,
+	END_LOST,
+	END_REPLACED, /* lost, and its host is back already */
+};
+
+static void end(struct step *, const struct machine_session *, enum end);
+static void advance(struct step *, const struct machine_session *);
 static bool session_get(struct step *, uint64_t id, struct machine_session *);
 static void session_put(struct step *, const struct machine_session *);
 static void host_get(struct step *, uint64_t id, struct host *ret);
@@ -44,7 +52,8 @@ static bool outcome_get(struct step *, uint64_t session, uint64_t seq,
     struct outcome *ret);
 static void outcome_put(struct step *, uint64_t session, uint64_t seq,
     const struct outcome *);
-static void outcomes_del(struct step *, uint64_t session, uint64_t below);
+static void outcomes_del(struct step *, const struct machine_session *,
+    uint64_t below);
 static struct slice outcomes(struct step *, uint64_t session, uint64_t seq);
 static size_t outcome_find(struct slice all, uint64_t seq, size_t *ret_len);
 
@@ -71,8 +80,8 @@ session_begin(struct step *s)
 	if (s->meta.next_range > UINT32_MAX)
 		return step_refuse(s, -ENOSPC, "no inode numbers are left");
 	if (session_get(s, host.session, &old)) {
-		session_end(s, &old, slice_eq(old.name, c->name) ?
-		    SESSION_REPLACED : SESSION_LOST);
+		end(s, &old, slice_eq(old.name, c->name) ? END_REPLACED :
+		    END_LOST);
 		host_get(s, c->stamp.host, &host);
 	}
 	session = (struct machine_session){
@@ -91,12 +100,14 @@ session_begin(struct step *s)
 }
 
 int
-session_expire(struct step *s)
+session_finish(struct step *s)
 {
+	const struct command *c = s->c;
+	bool closed = c->kind == COMMAND_session_close;
 	struct machine_session session;
 
-	if (session_get(s, s->c->node, &session))
-		session_end(s, &session, SESSION_LOST);
+	if (session_get(s, closed ? c->stamp.session : c->node, &session))
+		end(s, &session, closed ? END_CLOSED : END_LOST);
 	return 0;
 }
 
@@ -128,32 +139,6 @@ session_of_host(struct step *s, uint64_t id)
 }
 
 void
-session_end(struct step *s, struct machine_session *session,
-    enum session_end how)
-{
-	struct host host;
-	struct key k;
-
-	if (how != SESSION_REPLACED)
-		host_state(s, session, how == SESSION_LOST ? "lost\n" :
-		    "left\n");
-	outcomes_del(s, session->id, UINT64_MAX);
-	store_del(s->txn, schema_prefix(&k, FAMILY_SESSION, 1, session->id,
-	    0));
-	host_get(s, session->host, &host);
-	if (host.n_ended == ENDED_MAX) {
-		memmove(host.ended, host.ended + 1,
-		    (ENDED_MAX - 1) * sizeof(host.ended[0]));
-		host.n_ended--;
-	}
-	host.ended[host.n_ended++] = session->id;
-	host.session = 0;
-	host_put(s, session->host, &host);
-	lock_session_end(s, session->id, how != SESSION_CLOSED);
-	life_session_end(s, session->id);
-}
-
-void
 session_granted(struct step *s, uint64_t session, uint64_t seq, uint64_t token)
 {
 	struct outcome out = {0};
@@ -170,13 +155,10 @@ session_forestall(struct step *s, uint64_t seq)
 	struct outcome out = {0}, interrupted = {.err = -EINTR};
 	const struct stamp *st = &s->c->stamp;
 	struct machine_session session;
-	uint64_t done_below = st->done_below;
 
-	if (session_get(s, st->session, &session) &&
-	    session.done_below > done_below)
-		done_below = session.done_below;
-	if (seq == 0 || seq == st->seq || seq < done_below ||
-	    seq - done_below >= LIMIT_WINDOW ||
+	if (!session_get(s, st->session, &session) ||
+	    seq == 0 || seq == st->seq || seq < session.done_below ||
+	    seq - session.done_below >= LIMIT_WINDOW ||
 	    outcome_get(s, st->session, seq, &out))
 		return false;
 	outcome_put(s, st->session, seq, &interrupted);
@@ -184,18 +166,19 @@ session_forestall(struct step *s, uint64_t seq)
 }
 
 enum session_entry
-session_enter(struct step *s, struct machine_session *session)
+session_enter(struct step *s)
 {
 	const struct stamp *st = &s->c->stamp;
+	struct machine_session session;
 	uint64_t done_below;
 
-	if (st->session == 0 || !session_get(s, st->session, session)) {
+	if (st->session == 0 || !session_get(s, st->session, &session)) {
 		s->out->err = step_refuse(s, -OUTCOME_ESESSION,
 		    "the session is unknown or has ended");
 		return SESSION_REFUSED;
 	}
-	done_below = st->done_below > session->done_below ? st->done_below :
-	    session->done_below;
+	done_below = st->done_below > session.done_below ? st->done_below :
+	    session.done_below;
 	if (st->seq < done_below || st->seq - done_below >= LIMIT_WINDOW) {
 		s->out->err = step_refuse(s, -OUTCOME_EWINDOW,
 		    "the command was answered long ago");
@@ -203,32 +186,59 @@ session_enter(struct step *s, struct machine_session *session)
 	}
 	if (outcome_get(s, st->session, st->seq, s->out))
 		return SESSION_ANSWERED;
-	s->range = session->range << RANGE_BITS;
+	s->range = session.range << RANGE_BITS;
+	if (st->done_below > session.done_below)
+		advance(s, &session);
 	return SESSION_NEW;
 }
 
 void
-session_leave(struct step *s, struct machine_session *session)
+session_leave(struct step *s)
 {
 	const struct stamp *st = &s->c->stamp;
-	uint8_t name[LIMIT_NAME];
 
-	/* The command's own changes have ended what was borrowed, and maybe
-	 * the session. */
-	if (!session_get(s, st->session, session))
+	if (s->session_ended)
 		return;
-	if (st->done_below > session->done_below) {
-		memcpy(name, session->name.ptr, session->name.len);
-		session->name.ptr = name;
-		if (st->done_below / OUTCOMES_EACH !=
-		    session->done_below / OUTCOMES_EACH)
-			outcomes_del(s, session->id, st->done_below);
-		session->done_below = st->done_below;
-		session_put(s, session);
-	}
 	if (s->changed)
 		s->out->rev = s->rev;
 	outcome_put(s, st->session, st->seq, s->out);
+}
+
+static void
+end(struct step *s, const struct machine_session *session, enum end how)
+{
+	struct host host;
+	struct key k;
+
+	if (how != END_REPLACED)
+		host_state(s, session, how == END_LOST ? "lost\n" : "left\n");
+	if (session->id == s->c->stamp.session)
+		s->session_ended = true;
+	outcomes_del(s, session, UINT64_MAX);
+	store_del(s->txn, schema_prefix(&k, FAMILY_SESSION, 1, session->id,
+	    0));
+	host_get(s, session->host, &host);
+	if (host.n_ended == ENDED_MAX) {
+		memmove(host.ended, host.ended + 1,
+		    (ENDED_MAX - 1) * sizeof(host.ended[0]));
+		host.n_ended--;
+	}
+	host.ended[host.n_ended++] = session->id;
+	host.session = 0;
+	host_put(s, session->host, &host);
+	lock_session_end(s, session->id, how != END_CLOSED);
+	life_session_end(s, session->id);
+}
+
+/* The session's outcomes below the command's done_below are not asked for. */
+static void
+advance(struct step *s, const struct machine_session *session)
+{
+	struct machine_session now = *session;
+
+	now.done_below = s->c->stamp.done_below;
+	session_put(s, &now);
+	outcomes_del(s, session, now.done_below);
 }
 
 static bool
@@ -381,22 +391,20 @@ outcome_put(struct step *s, uint64_t session, uint64_t seq,
 	    seq / OUTCOMES_EACH), buf_slice(&b));
 }
 
-/* Keys whose every seq is below. */
+/* Keys whose every seq is below: none was ever kept beyond the window. */
 static void
-outcomes_del(struct step *s, uint64_t session, uint64_t below)
+outcomes_del(struct step *s, const struct machine_session *session,
+    uint64_t below)
 {
-	struct slice key, value;
-	uint64_t of, group;
+	uint64_t group = session->done_below / OUTCOMES_EACH;
+	uint64_t end_group = below / OUTCOMES_EACH;
 	struct key k;
 
-	while (store_seek(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 1, session,
-	    0), false, &key, &value)) {
-		if (!schema_parse(key, FAMILY_OUTCOME, &of, &group, NULL) ||
-		    of != session || group >= below / OUTCOMES_EACH)
-			return;
-		store_del(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2, session,
-		    group));
-	}
+	if (end_group - group > LIMIT_WINDOW / OUTCOMES_EACH + 1)
+		end_group = group + LIMIT_WINDOW / OUTCOMES_EACH + 1;
+	for (; group < end_group; group++)
+		store_del(s->txn, schema_prefix(&k, FAMILY_OUTCOME, 2,
+		    session->id, group));
 }
 
 /* Those kept under the key of one; borrowed. */

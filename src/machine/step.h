@@ -21,6 +21,7 @@ struct step {
 	uint64_t rev;		/* of the change, if there is one */
 	uint64_t now_ns;	/* its time: after every earlier one */
 	uint64_t range;		/* base of the session's inode numbers */
+	bool session_ended;	/* the command's own, by the command */
 	bool changed;		/* replicated, user-visible state */
 	bool aside;		/* what changes now was not asked for */
 	bool meta_changed;	/* meta without a revision: session_open */
@@ -53,13 +54,7 @@ struct machine_session {
 };
 enum session_entry { SESSION_NEW, SESSION_ANSWERED, SESSION_REFUSED };
 int session_begin(struct step *); /* session_open */
-enum session_end {
-	SESSION_CLOSED,
-	SESSION_LOST,
-	SESSION_REPLACED, /* lost, and its host is back already */
-};
-void session_end(struct step *, struct machine_session *, enum session_end);
-int session_expire(struct step *);
+int session_finish(struct step *); /* session_close, session_expire */
 int session_suspend(struct step *); /* and resume */
 bool session_of_host(struct step *, uint64_t host); /* has it one? */
 /* A lock command that waited is granted: what a retry of it is told. */
@@ -68,8 +63,8 @@ void session_granted(struct step *, uint64_t session, uint64_t seq,
 /* Answers the session's command seq with EINTR before it has come: it will
  * never be applied.  False: it was, or was answered long ago. */
 bool session_forestall(struct step *, uint64_t seq);
-enum session_entry session_enter(struct step *, struct machine_session *);
-void session_leave(struct step *, struct machine_session *);
+enum session_entry session_enter(struct step *);
+void session_leave(struct step *);
 
 /* host.c: nodes/, what the cluster knows of each host, as files. */
 void host_begin(struct step *, const struct machine_session *);

@@ -12,6 +12,7 @@
 
 #include "machine/machine.h"
 #include "tests/tap.h"
+#include "tree/schema.h"
 #include "tree/tree.h"
 
 enum { ALICE = 1000, BOB = 1001, STAFF = 50 };
@@ -873,6 +874,54 @@ test_exactly_once(void)
 	end();
 }
 
+static unsigned
+outcome_keys(void)
+{
+	struct slice key, value;
+	struct key k;
+	unsigned n = 0;
+
+	key = schema_prefix(&k, FAMILY_OUTCOME, 0, 0, 0);
+	while (store_seek(txn, key, true, &key, &value) &&
+	    schema_parse(key, FAMILY_OUTCOME, NULL, NULL, NULL))
+		n++;
+	return n;
+}
+
+/* A noop, by its place in the session. */
+static int
+noop_at(uint64_t done_below, uint64_t at)
+{
+	struct command c = {.kind = COMMAND_noop, .stamp = as(0)};
+
+	c.stamp.done_below = done_below;
+	c.stamp.seq = at;
+	return apply(&c);
+}
+
+static void
+test_outcomes_kept(void)
+{
+	struct command c = {.kind = COMMAND_session_close};
+	uint64_t far = 10 * LIMIT_WINDOW + 3;
+
+	begin();
+	is_int(noop_at(1, 1) | noop_at(1, LIMIT_WINDOW), 0,
+	    "the first and the last of a window");
+	is_int(outcome_keys(), 2, "are both kept (O5)");
+	is_int(noop_at(2, 2), 0, "one is not asked for any more");
+	is_int(outcome_keys(), 2, "and shares its key with the next");
+	is_int(noop_at(far, far), 0, "then a whole window is not");
+	is_int(outcome_keys(), 1, "and has gone");
+	is_int(noop_at(far, far + LIMIT_WINDOW - 1), 0, "the next one's last");
+	is_int(outcome_keys(), 2, "is kept");
+	c.stamp = as(0);
+	c.stamp.seq = c.stamp.done_below = far + 1;
+	is_int(apply(&c), 0, "the session ends");
+	is_int(outcome_keys(), 0, "and leaves no outcome");
+	end();
+}
+
 static void
 test_sessions(void)
 {
@@ -927,6 +976,7 @@ main(void)
 	test_quota();
 	test_links();
 	test_exactly_once();
+	test_outcomes_kept();
 	test_sessions();
 	return done_testing();
 }
