@@ -354,6 +354,17 @@ name_expect(struct kview *kv, const struct touch *t)
 	return kn;
 }
 
+bool
+kview_is_unheard(struct kview *kv, const struct change *c)
+{
+	const struct knode *dir = kview_find(kv, c->dir);
+
+	return (c->kind == CHANGE_CONTENT || c->kind == CHANGE_ATTR) &&
+	    c->node != TREE_ROOT && kview_find(kv, c->node) == NULL &&
+	    !kview_reached(kv, c->dir) &&
+	    (dir == NULL || dir->children == NULL);
+}
+
 void
 kview_expect(struct kview *kv, const struct change *c)
 {

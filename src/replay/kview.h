@@ -96,6 +96,13 @@ bool kview_empty(struct kview *, struct store_txn *, uint64_t dir);
 void kview_set(struct kview *, struct store_txn *, uint64_t dir,
     struct slice name, uint64_t ino);
 
+/*
+ * A content, or attributes, that K need not be told of: it has nothing of its
+ * own there and becomes C's as it is.  Most of what other hosts write lies where
+ * nobody of this one has been.  Where names wait for the replay, whoever comes
+ * before that is told of them, and so of this: not unheard.
+ */
+bool kview_is_unheard(struct kview *, const struct change *);
 /* The three steps of a change, see above. */
 void kview_expect(struct kview *, const struct change *);
 void kview_move(struct kview *, struct store_txn *, const struct change *);

@@ -127,6 +127,10 @@ replay_push(struct replay *r, const struct change *change, bool born)
 {
 	struct store_txn *t;
 
+	if (kview_is_unheard(r->conf.kview, change)) {
+		metric_add(METRIC_replay_skipped, 1);
+		return;
+	}
 	if (merge(r, change))
 		return;
 	unmergeable(r, change->node);

@@ -26,7 +26,19 @@ caught_up
 is "$(replayed)" "$before" "nothing is enacted where nobody has been"
 ok "it is counted as skipped" test "$(skipped)" -gt "$skipped"
 
+# New contents and attributes there are nothing that waits for the replay.
+fault 2 replay_delay_ms 60000
+skipped=$(skipped)
+echo 1 again > "$a/far/f1"
+chmod 600 "$a/far/f2"
+ok "nor does anybody wait for it" caught_up
+is "$(metric 2 govfs_replay_queue)" 0 "it is not queued"
+is "$(($(skipped) - skipped))" 2 "but counted"
+fault 2 replay_delay_ms 0
+
 is "$(ls "$b/far")" "$(ls "$a/far")" "who comes later sees the names"
+is "$(cat "$b/far/f1")" "1 again" "and what was written last"
+is "$(stat -c %a "$b/far/f2")" 600 "and its mode"
 is "$(cat "$b/far/g4")" 4 "and the contents"
 is "$(stat -c '%i %h %Y %Z' "$b/far" "$b/far/deep")" \
     "$(stat -c '%i %h %Y %Z' "$a/far" "$a/far/deep")" "and the attributes"
@@ -51,6 +63,21 @@ ok "W1: wakes" wait_for 5 grep -q 'DELETE h' "$tmp/events"
 is "$(tr '\n' , < "$tmp/events")" \
     "CLOSE_WRITE,CLOSE f,CREATE g,CLOSE_WRITE,CLOSE g,MOVED_TO h,DELETE h," \
     "W1: of everything since"
+kill "$watcher"
+
+# A watch that comes before the replay of a name does is woken of all of it.
+mkdir "$a/late"
+caught_up
+fault 2 replay_delay_ms 60000
+(set -C && echo 1 > "$a/late/f") # O_EXCL: made first, then written
+inotifywait -q -m -e close_write,create --format '%e %f' "$b/late" \
+    > "$tmp/late" 2> "$tmp/err" &
+watcher=$!
+ok "a watch where changes wait" wait_for 5 watches
+fault 2 replay_delay_ms 0
+chmod 755 "$a/late" # the queue is looked at again
+ok "W1: wakes of what waited" wait_for 5 grep -q 'CLOSE f' "$tmp/late"
+is "$(tr '\n' , < "$tmp/late")" "CREATE f,CLOSE_WRITE,CLOSE f," "W1: all of it"
 kill "$watcher"
 
 # A name that the kernel once held below such a directory.
