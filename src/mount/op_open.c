@@ -89,7 +89,7 @@ gone_from_c(struct mount *m, const struct knode *node)
 	struct attr attr;
 	bool there;
 
-	if (node->unborn)
+	if (node->unborn || kview_is_plain(m->kview, node))
 		return false;
 	t = mount_view(m);
 	there = tree_node_get(t, node->alias != 0 ? node->alias : node->ino,

@@ -26,14 +26,13 @@
 /* A directory renamed that recently may have moved under a path walk. */
 #define WALK_NS (20 * NS_PER_MS)
 
-static struct parked *park(struct mount *, fuse_req_t, enum parked_kind,
-    uint64_t ino, uint64_t want);
+static struct parked *park(const struct parked *);
 static void settle(struct mount *, struct parked *);
 static void give_up(struct mount *, struct parked *, int err);
-static void finish_open(struct mount *, struct parked *);
+static void finish_open(struct mount *, const struct parked *);
 static void finish_sync(struct mount *, struct parked *);
 static void finish_lookup(struct mount *, struct parked *);
-static bool walked_wrong(struct mount *, struct parked *);
+static bool walked_wrong(struct mount *, const struct parked *);
 static void ask(struct mount *, struct parked *);
 static void on_answer(struct engine_barrier *, int err);
 static void on_interrupt(fuse_req_t, void *);
@@ -44,33 +43,38 @@ void
 park_open(struct mount *m, fuse_req_t req, struct handle *h,
     struct fuse_file_info *fi, enum parked_kind kind, uint64_t want)
 {
-	struct parked *p = park(m, req, kind, h->ino, want);
+	const struct parked p = {.mount = m, .kind = kind, .req = req,
+	    .tid = fuse_req_ctx(req)->pid, .ino = h->ino, .handle = h,
+	    .fi = *fi, .want = want, .n_unnamed = h->node->n_unnamed};
 
-	p->handle = h;
-	p->fi = *fi;
-	p->n_unnamed = h->node->n_unnamed;
 	if (m->conf.strict)
-		ask(m, p);
-	else if (ready(m, p))
-		settle(m, p);
+		ask(m, park(&p));
+	else if (ready(m, &p))
+		finish_open(m, &p);
+	else
+		park(&p);
 }
 
 void
 park_getattr(struct mount *m, fuse_req_t req, uint64_t ino, uint64_t want)
 {
-	struct parked *p = park(m, req, PARKED_GETATTR, ino, want);
+	const struct parked p = {.mount = m, .kind = PARKED_GETATTR,
+	    .req = req, .tid = fuse_req_ctx(req)->pid, .ino = ino,
+	    .want = want};
 
-	if (ready(m, p))
-		settle(m, p);
+	if (ready(m, &p))
+		reply_attr(m, req, ino);
+	else
+		park(&p);
 }
 
 void
 park_sync(struct mount *m, fuse_req_t req, size_t size)
 {
-	struct parked *p = park(m, req, PARKED_SYNC, 0, 0);
+	const struct parked p = {.mount = m, .kind = PARKED_SYNC, .req = req,
+	    .tid = fuse_req_ctx(req)->pid, .size = size};
 
-	p->size = size;
-	ask(m, p);
+	ask(m, park(&p));
 }
 
 /* A grant goes on when its taker can see all that came before, or not at all. */
@@ -78,10 +82,10 @@ void
 park_lock(struct mount *m, fuse_req_t req, struct handle *h, uint64_t node,
     uint64_t seq, uint64_t want)
 {
-	struct parked *p = park(m, req, PARKED_LOCK, node, want);
+	struct parked *p = park(&(const struct parked){.mount = m,
+	    .kind = PARKED_LOCK, .req = req, .tid = fuse_req_ctx(req)->pid,
+	    .ino = node, .handle = h, .want = want, .seq = seq});
 
-	p->seq = seq;
-	p->handle = h;
 	h->n_locking++;
 	if (ready(m, p))
 		settle(m, p);
@@ -91,30 +95,26 @@ park_lock(struct mount *m, fuse_req_t req, struct handle *h, uint64_t node,
 void
 park_lookup(struct mount *m, fuse_req_t req, uint64_t dir, const char *name)
 {
-	struct parked *p = park(m, req, PARKED_LOOKUP, dir, 0);
+	struct parked p = {.mount = m, .kind = PARKED_LOOKUP, .req = req,
+	    .tid = fuse_req_ctx(req)->pid, .ino = dir};
 
-	memcpy(p->name, name, strlen(name) + 1);
-	ask(m, p);
+	memcpy(p.name, name, strlen(name) + 1);
+	ask(m, park(&p));
 }
 
 static struct parked *
-park(struct mount *m, fuse_req_t req, enum parked_kind kind, uint64_t ino,
-    uint64_t want)
+park(const struct parked *what)
 {
-	struct parked *p = calloc(1, sizeof *p);
+	struct mount *m = what->mount;
+	struct parked *p = malloc(sizeof *p);
 
 	assert(p != NULL);
-	p->mount = m;
-	p->kind = kind;
-	p->req = req;
-	p->tid = fuse_req_ctx(req)->pid;
-	p->ino = ino;
-	p->want = want;
+	*p = *what;
 	p->deadline_ns = clock_now_ns() + LIMIT_PARK_MS * NS_PER_MS;
 	DL_APPEND(m->parked, p);
 	metric_set(METRIC_parked, ++m->n_parked);
 	metric_add(METRIC_parked_total, 1);
-	fuse_req_interrupt_func(req, on_interrupt, p);
+	fuse_req_interrupt_func(p->req, on_interrupt, p);
 	return p;
 }
 
@@ -281,18 +281,28 @@ on_answer(struct engine_barrier *barrier, int err)
 		settle(m, p);
 }
 
+static bool
+has_name(struct mount *m, const struct knode *node)
+{
+	struct store_txn *t;
+	bool has;
+
+	if (kview_is_plain(m->kview, node))
+		return true;
+	t = mount_view(m);
+	has = kview_has_name(m->kview, t, node->ino);
+	store_abort(t);
+	return has;
+}
+
 /*
  * Was the path walked while names moved?  Then ESTALE makes the kernel walk
  * again, once: facts of the retry are bound to the thread and its last LOOKUP.
  */
 static bool
-walked_wrong(struct mount *m, struct parked *p)
+walked_wrong(struct mount *m, const struct parked *p)
 {
 	struct tid *tid = tid_of(m, p->tid);
-	struct store_txn *t;
-	uint64_t dir;
-	char name[LIMIT_NAME + 1];
-	bool named;
 
 	if (tid->stale_ino != 0 && (tid->stale_ino == p->ino ||
 	    (tid->lookup_ino == p->ino &&
@@ -301,12 +311,9 @@ walked_wrong(struct mount *m, struct parked *p)
 		return false;
 	}
 	tid->stale_ino = 0;
-	t = mount_view(m);
-	named = p->ino == TREE_ROOT ||
-	    kview_name_of(m->kview, t, p->ino, &dir, name);
-	store_abort(t);
 	/* Without a name, or its name went while the open was parked. */
-	if (!named || p->handle->node->n_unnamed != p->n_unnamed)
+	if (!has_name(m, p->handle->node) ||
+	    p->handle->node->n_unnamed != p->n_unnamed)
 		return true;
 	if (tid->lookup_ino == p->ino)
 		return tid->lookup_renames != m->n_dir_renames;
@@ -315,9 +322,10 @@ walked_wrong(struct mount *m, struct parked *p)
 }
 
 static void
-finish_open(struct mount *m, struct parked *p)
+finish_open(struct mount *m, const struct parked *p)
 {
 	struct handle *h = p->handle;
+	struct fuse_file_info fi = p->fi;
 	struct tid *tid;
 	int err;
 
@@ -329,16 +337,16 @@ finish_open(struct mount *m, struct parked *p)
 		handle_free(m, h);
 		return;
 	}
-	p->fi.fh = handle_fh(h);
+	fi.fh = handle_fh(h);
 	if (h->is_dir) {
-		p->fi.cache_readdir = p->fi.keep_cache = !m->conf.strict;
+		fi.cache_readdir = fi.keep_cache = !m->conf.strict;
 	} else {
-		p->fi.direct_io = 1;
-		p->fi.noflush = !h->writes && !h->node->has_ranges;
+		fi.direct_io = 1;
+		fi.noflush = !h->writes && !h->node->has_ranges;
 	}
 	if (h->writes && (h->flags & O_TRUNC) != 0)
 		draft_truncate(m, h, 0);
-	err = fuse_reply_open(p->req, &p->fi);
+	err = fuse_reply_open(p->req, &fi);
 	if (err == -ENOENT)
 		handle_free(m, h); /* the caller is gone, no RELEASE comes */
 }

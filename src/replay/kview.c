@@ -210,6 +210,12 @@ kview_attr(struct kview *kv, struct store_txn *t, uint64_t ino,
 }
 
 bool
+kview_is_plain(const struct kview *kv, const struct knode *node)
+{
+	return !node->own_attr && kv->names == NULL;
+}
+
+bool
 kview_is_ghost(const struct knode *node)
 {
 	return (node->unborn && !node->displaced) || node->alias != 0;
@@ -646,15 +652,11 @@ attr_move(struct kview *kv, struct store_txn *t, const struct attr *attr)
 	if (attr->ino == 0)
 		return;
 	node = kview_find(kv, attr->ino);
-	same = attr_is_committed(t, attr);
-	if (node == NULL && (same || attr->nlink == 0))
-		return;
-	if (node == NULL)
-		node = kview_node(kv, attr->ino);
-	if (node->unborn)
+	if (node == NULL || node->unborn)
 		return;
 	if (node->own_attr && node->attr.attr_rev > attr->attr_rev)
 		return;
+	same = attr_is_committed(t, attr);
 	node->attr = *attr;
 	node->own_attr = !same || node->n_pending > 0;
 	kview_release(kv, node);

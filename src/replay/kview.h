@@ -80,6 +80,8 @@ uint64_t kview_lookup(struct kview *, struct store_txn *, uint64_t dir,
     struct slice name);
 bool kview_attr(struct kview *, struct store_txn *, uint64_t ino,
     struct attr *ret);
+/* All of it is C's: that has it, and K adds and hides no name at all. */
+bool kview_is_plain(const struct kview *, const struct knode *);
 /* In K alone, and C will never have it at its name: unborn, or born as another
  * file. */
 bool kview_is_ghost(const struct knode *);

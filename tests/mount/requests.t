@@ -40,5 +40,6 @@ at_most 0 "looked at" "os.lstat('f'); os.access('f', os.R_OK)"
 # LOOKUP, GETATTR (of the directory), CREATE, WRITE, FLUSH, RELEASE
 at_most 6 "a file is made" \
     "f = os.open('new%d' % n, os.O_WRONLY | os.O_CREAT); $write"
+is "$(metric 1 govfs_parked_total)" 0 "none has to wait where nothing lags"
 cd /
 done_testing
