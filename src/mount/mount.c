@@ -257,11 +257,13 @@ on_tick(uv_timer_t *timer)
  * kernel, which had not heard of one of them yet, moves its name all the same.
  */
 static void
-renamed_to_itself(struct mount *m, struct store_txn *t,
-    const struct command *c, uint64_t ino)
+renamed_to_itself(struct mount *m, const struct command *c, uint64_t ino)
 {
+	struct store_txn *t = mount_view(m);
+
 	kview_set(m->kview, t, c->dir, c->name, 0);
 	kview_set(m->kview, t, c->dir2, c->name2, ino);
+	store_abort(t);
 	replay_reconcile(m->replay, c->dir, c->name, false);
 	replay_reconcile(m->replay, c->dir2, c->name2, false);
 }
@@ -273,12 +275,12 @@ applied_here(struct mount *m, const struct engine_applied *a)
 	const struct pending *p = (const struct pending *)
 	    ((const char *)a->req - offsetof(struct pending, ereq));
 	const struct change *c;
-	struct store_txn *t = mount_view(m);
+	struct store_txn *t = NULL; /* most need none */
 	bool told = commit_applied(m, a);
 
 	if (a->command->kind == COMMAND_rename && a->outcome->err == 0 &&
 	    a->outcome->n_changes == 0)
-		renamed_to_itself(m, t, a->command, p->ino);
+		renamed_to_itself(m, a->command, p->ino);
 	for (unsigned i = 0; i < a->outcome->n_changes; i++) {
 		c = &a->outcome->changes[i];
 		if (c->kind >= CHANGE_GRANT)
@@ -290,6 +292,10 @@ applied_here(struct mount *m, const struct engine_applied *a)
 			replay_push(m->replay, c, c->kind == CHANGE_CREATE);
 			continue;
 		}
+		if (!kview_moves(m->kview, c))
+			continue;
+		if (t == NULL)
+			t = mount_view(m);
 		kview_local(m->kview, t, c);
 		own_freed(m, c);
 		if (c->kind == CHANGE_RENAME && p->ino != c->node) {
@@ -412,14 +418,18 @@ mount_writable(struct mount *m)
 uint64_t
 mount_max_file(struct mount *m)
 {
-	struct store_txn *t = mount_view(m);
+	uint64_t rev = engine_rev(m->conf.engine);
 	struct tree_meta meta;
-	uint64_t bytes = LIMIT_FILE_DEFAULT;
+	struct store_txn *t;
 
-	if (tree_meta_get(t, &meta))
-		bytes = meta.settings.max_file;
+	if (m->max_file != 0 && m->max_file_rev == rev)
+		return m->max_file;
+	t = mount_view(m);
+	m->max_file = tree_meta_get(t, &meta) ? meta.settings.max_file
+					      : LIMIT_FILE_DEFAULT;
+	m->max_file_rev = rev;
 	store_abort(t);
-	return bytes;
+	return m->max_file;
 }
 
 struct store_txn *

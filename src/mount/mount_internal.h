@@ -210,6 +210,8 @@ struct mount {
 	struct account *accounts; /* hash by uid */
 	unsigned n_handles;  /* of all accounts */
 	uint64_t held_bytes; /* of all; a version counts once */
+	uint64_t max_file;   /* bytes, as set at max_file_rev; 0: not looked */
+	uint64_t max_file_rev;
 	struct pending *pending;
 	struct pending *next_pending; /* of pending_interrupts() */
 	struct flusher *flushers;

@@ -400,6 +400,17 @@ kview_move(struct kview *kv, struct store_txn *txn, const struct change *c)
 	attr_move(kv, txn, &c->dir2_attr);
 }
 
+bool
+kview_moves(struct kview *kv, const struct change *c)
+{
+	struct knode *node;
+
+	if (c->kind != CHANGE_CONTENT || c->truncated)
+		return true;
+	node = kview_find(kv, c->node);
+	return node != NULL && node->own_attr;
+}
+
 /*
  * The victim of a local change may be another node in C than in K: then what
  * is pending for the name would lead K past what the caller was told.  Those

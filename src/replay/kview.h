@@ -108,7 +108,9 @@ bool kview_is_unheard(struct kview *, const struct change *);
 /* The three steps of a change, see above. */
 void kview_expect(struct kview *, const struct change *);
 void kview_move(struct kview *, struct store_txn *, const struct change *);
-/* A local change, of which the kernel is told by the answer to its request. */
+/* A local change, of which the kernel is told by the answer to its request.  A
+ * commit's says nothing of attributes: K does not move if those are C's. */
+bool kview_moves(struct kview *, const struct change *);
 void kview_local(struct kview *, struct store_txn *, const struct change *);
 void kview_settle(struct kview *, struct store_txn *, const struct change *);
 
