@@ -73,8 +73,8 @@
 #define LIMIT_HANDLES 65536
 #define LIMIT_USER_HANDLES (LIMIT_HANDLES / 2)
 #define LIMIT_ROOT_HANDLES (LIMIT_HANDLES / 16)
-/* Memory that open handles hold, in the same three bounds: the contents that
- * they show, and drafts.  A runaway program must not eat the host. */
+/* Memory that open handles hold, in the same three bounds: the contents and
+ * listings that they show, and drafts.  A runaway program must not eat the host. */
 #define LIMIT_HELD_BYTES (UINT64_C(256) << 20)
 #define LIMIT_USER_HELD_BYTES (LIMIT_HELD_BYTES / 2)
 #define LIMIT_ROOT_HELD_BYTES (LIMIT_HELD_BYTES / 16)

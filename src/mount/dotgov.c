@@ -197,18 +197,26 @@ make_text(struct mount *m, uint64_t ino, struct buf *ret)
 	}
 }
 
-void
+bool
 dotgov_read(struct mount *m, struct handle *h, uint64_t off)
 {
 	enum gov_fixed i;
 
 	if (off > 0 && h->text.len > 0)
-		return;
+		return true;
 	h->seen_seq = m->gov->seq;
-	buf_reset(&h->text);
+	account_let_go(m, h->account, h->text.len);
+	buf_fini(&h->text);
+	buf_init(&h->text, LIMIT_GOV_TEXT);
 	make_text(m, h->ino, &h->text);
+	if (!account_may_hold(m, h->account, h->text.len)) {
+		buf_fini(&h->text);
+		return false;
+	}
+	account_hold(m, h->account, h->text.len);
 	if (!is_fixed(h->ino, &i) || fixed[i].reveals)
 		mount_reveal(m, engine_rev(m->conf.engine));
+	return true;
 }
 
 /* As /proc/self/mounts does: it can always be read, and a change since it was

@@ -86,11 +86,10 @@ handle_free(struct mount *m, struct handle *h)
 {
 	struct knode *node = h->node;
 
-	assert(h->commit == NULL && h->flushers == NULL);
-	account_let_go(m, h->account, h->draft.len);
+	assert(h->commit == NULL && h->flushers == NULL && h->listing == NULL);
+	account_let_go(m, h->account, h->draft.len + h->text.len);
 	buf_fini(&h->draft);
 	buf_fini(&h->text);
-	free(h->listing);
 	version_drop(m, h, h->pin);
 	dotgov_released(m, h);
 	if (node != NULL) {

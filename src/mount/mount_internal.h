@@ -441,8 +441,8 @@ bool dotgov_attr(struct mount *, uint64_t ino, struct stat *ret);
 void dotgov_reply_attr(struct mount *, fuse_req_t, uint64_t ino);
 void dotgov_open(struct mount *, fuse_req_t, uint64_t ino, bool helper,
     struct fuse_file_info *);
-/* Makes the handle's text if that has to be made. */
-void dotgov_read(struct mount *, struct handle *, uint64_t off);
+/* Makes the handle's text if that has to be made; false: it is too much. */
+bool dotgov_read(struct mount *, struct handle *, uint64_t off);
 void dotgov_poll(struct mount *, fuse_req_t, struct handle *,
     struct fuse_pollhandle * /* takes */);
 void dotgov_readlink(struct mount *, fuse_req_t, uint64_t ino);

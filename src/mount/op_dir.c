@@ -15,7 +15,8 @@
 #include "mount/mount_internal.h"
 
 struct listing {
-	size_t n, cap, bytes;
+	size_t n, cap;
+	size_t bytes; /* held by the account */
 	struct listed {
 		uint64_t ino;
 		uint32_t mode;
@@ -81,23 +82,29 @@ list_gov(void *arg, const char *name, uint64_t ino, uint32_t mode)
 }
 
 static void
-listing_free(struct listing *l)
+listing_free(struct mount *m, struct handle *h)
 {
+	struct listing *l = h->listing;
+
+	h->listing = NULL;
 	if (l == NULL)
 		return;
+	account_let_go(m, h->account, l->bytes);
 	free(l->entries);
 	buf_fini(&l->names);
 	free(l);
 }
 
-static void
+/* False: it would be too much, and there is none. */
+static bool
 listing_take(struct mount *m, struct handle *h)
 {
 	struct lister lister = {.mount = m, .txn = mount_view(m)};
 	char name[LIMIT_NAME + 1];
 	uint64_t parent = h->ino;
+	size_t bytes;
 
-	listing_free(h->listing);
+	listing_free(m, h);
 	h->listing = calloc(1, sizeof *h->listing);
 	assert(h->listing != NULL);
 	buf_init(&h->listing->names, UINT32_MAX);
@@ -110,6 +117,15 @@ listing_take(struct mount *m, struct handle *h)
 	else
 		kview_each(m->kview, lister.txn, h->ino, list_one, &lister);
 	store_abort(lister.txn);
+	bytes = h->listing->cap * sizeof *h->listing->entries +
+	    h->listing->names.cap;
+	if (!account_may_hold(m, h->account, bytes)) {
+		listing_free(m, h);
+		return false;
+	}
+	h->listing->bytes = bytes;
+	account_hold(m, h->account, bytes);
+	return true;
 }
 
 static size_t
@@ -162,8 +178,11 @@ read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi,
 		reply_errno(req, -EIO);
 		return;
 	}
-	if (off == 0 || h->listing == NULL)
-		listing_take(m, h);
+	if ((off == 0 || h->listing == NULL) && !listing_take(m, h)) {
+		handle_refused(m, h, -ENOMEM);
+		reply_errno(req, -ENOMEM);
+		return;
+	}
 	page = at = malloc(size);
 	assert(page != NULL);
 	for (size_t i = (size_t)off; i < h->listing->n; i++) {
@@ -204,8 +223,7 @@ op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	reply_errno(req, 0);
 	if (h == NULL)
 		return;
-	listing_free(h->listing);
-	h->listing = NULL;
+	listing_free(m, h);
 	handle_free(m, h);
 }
 

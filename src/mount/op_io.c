@@ -146,7 +146,11 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		read_file(m, req, h, size, (uint64_t)off);
 		return;
 	}
-	dotgov_read(m, h, (uint64_t)off);
+	if (!dotgov_read(m, h, (uint64_t)off)) {
+		handle_refused(m, h, -ENOMEM);
+		reply_errno(req, -ENOMEM);
+		return;
+	}
 	n = part(0, h->text.len, (uint64_t)off, size, &from);
 	fuse_reply_buf(req, n > 0 ? (char *)h->text.ptr + from : NULL, n);
 }
@@ -325,6 +329,8 @@ op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 		err = -EFBIG;
 	else if (end > draft_size(m, h))
 		err = draft_truncate(m, h, end);
+	if (err != 0 && h != NULL)
+		handle_refused(m, h, err);
 	reply_errno(req, err);
 }
 

@@ -420,6 +420,7 @@ setattr_draft(struct mount *m, fuse_req_t req, struct handle *h, uint64_t ino,
 	else
 		err = draft_truncate(m, h, size);
 	if (err != 0) {
+		handle_refused(m, h, err);
 		reply_errno(req, err);
 		return;
 	}

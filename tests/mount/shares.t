@@ -177,4 +177,39 @@ less: 300 None" "S3: what one user's open files show has a bound, too"
 like "$(gov why "$a/config/all/file129")" *"by uid 65534"*"close some first"* \
     "gov why: whose"
 ok "nothing is counted any more" wait_for 5 idle
+
+# Listings, which begin again with each rewind, and texts of .gov.
+is "$(act <<-'PY'
+	many, fds = dir + 'many', []
+	os.mkdir(many)
+	os.chmod(many, 0o777)
+	for n in range(1000):
+	    os.symlink('to', many + '/' + str(n).zfill(240))
+	def listing(n):
+	    # What the kernel remembers is old.
+	    new = os.open(many + '/new', os.O_WRONLY | os.O_CREAT)
+	    os.unlink(many + '/new')
+	    os.close(new)
+	    fds.append(os.open(many, os.O_RDONLY))
+	    os.listdir(fds[-1])
+	    os.listdir(fds[-1])
+	with user(A):
+	    n, err = refused(listing, most=1000)
+	    print(200 < n < 600, err)
+	    for fd in fds[:4]:
+	        os.close(fd)
+	    at_last(lambda: listing(0))
+	    print('less:', refused(lambda n: os.listdir(fds[-1]))[0])
+	PY
+)" "True ENOMEM
+less: 300" "S3: listings have a bound"
+like "$(gov why "$a/config/all/many")" *"by uid 65534"*"close some first"* \
+    "gov why: whose"
+ok "nothing is counted any more" wait_for 5 idle
+exec 3< "$a/.gov/metrics"
+read -r _ <&3
+holds() { [ "$(metric 1 govfs_held_bytes)" -gt 1000 ]; }
+ok "S3: a text of .gov counts" wait_for 5 holds
+exec 3<&-
+ok "until it is closed" wait_for 5 idle
 done_testing
