@@ -14,12 +14,12 @@ enum { CAP_FIRST = 64 }; /* most commands and frames start small */
 
 static bool reserve(struct buf *, size_t len);
 
-/* Inlined with lengths that are constants: nearly all calls. */
+/* Inlined with lengths that are constants: nearly all calls.  What is allocated
+ * is never more than max. */
 static inline void
 append(struct buf *b, const void *ptr, size_t len)
 {
-	if (b->error != 0 || b->ptr == NULL || len > b->max - b->len ||
-	    len > b->cap - b->len) {
+	if (b->error != 0 || len > b->cap - b->len) {
 		if (!reserve(b, len))
 			return;
 	}
@@ -170,6 +170,8 @@ reserve(struct buf *b, size_t len)
 	cap = b->cap < CAP_FIRST ? CAP_FIRST : b->cap;
 	while (cap - b->len < len)
 		cap = cap > b->max / 2 ? b->max : cap * 2;
+	if (cap > b->max)
+		cap = b->max;
 	ptr = realloc(b->ptr, cap);
 	if (ptr == NULL) {
 		b->error = -ENOMEM;
