@@ -664,8 +664,9 @@ committed(struct mount *m, struct pending *p, const struct outcome *outcome)
 		h->base_rev = h->expect_rev = outcome->attr.rev;
 	}
 	if (h->pin != p->version) {
-		version_drop(m, h, h->pin); /* appended: what it is now, C knows */
-		h->pin = NULL;
+		/* Appended: what it is now, C knows, until it is unlinked. */
+		version_drop(m, h, h->pin);
+		h->pin = h->reads ? version_pin(m, h) : NULL;
 	}
 }
 

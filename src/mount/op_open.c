@@ -39,7 +39,7 @@ new_handle(struct mount *m, fuse_req_t req, struct account *account /* takes */,
 static bool
 pin(struct mount *m, struct handle *h)
 {
-	if (h->append || (h->flags & O_TRUNC) != 0)
+	if ((h->append && !h->reads) || (h->flags & O_TRUNC) != 0)
 		return true;
 	h->pin = version_pin(m, h);
 	return h->pin != NULL;

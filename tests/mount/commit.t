@@ -630,6 +630,20 @@ os.unlink("own")
 os.write(f, b"b"); os.fsync(f)
 assert os.pread(f, 3, 0) == b"ab"
 os.pwrite(f, b"c", 0); os.close(f)
+for flags in os.O_APPEND, os.O_APPEND | os.O_TRUNC:
+    open("own", "w").write("a")
+    f = os.open("own", os.O_RDWR | flags)
+    old = os.path.getsize("own")
+    os.unlink("own")
+    assert os.pread(f, 3, 0) == b"a"[:old]
+    os.close(f)
+    open("own", "w").write("a")
+    f = os.open("own", os.O_RDWR | flags)
+    os.write(f, b"b"); os.fsync(f)
+    old = open("own", "rb").read()
+    os.unlink("own")
+    assert os.pread(f, 3, 0) == old and b"b" in old, old
+    os.close(f)
 f = os.open("count", os.O_WRONLY)
 os.write(f, b"80\n")
 os.rename("count", "moved"); os.unlink("moved")
