@@ -294,7 +294,7 @@ wait_over(struct flusher *f, int err)
 	DL_DELETE2(f->mount->flushers, f, prev_all, next_all);
 	fuse_req_interrupt_func(f->req, NULL, NULL);
 	if (err == 0 && f->written > 0)
-		fuse_reply_write(f->req, f->written);
+		reply_write(f->req, f->written);
 	else
 		reply_errno(f->req, err);
 	free(f);

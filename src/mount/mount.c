@@ -184,12 +184,14 @@ on_requests(uv_poll_t *poll, int status, int events)
 	uint64_t until = clock_now_ns() + LIMIT_TURN_MS * NS_PER_MS;
 	int n;
 
+	reply_hold(m);
 	for (int i = 0; i < LIMIT_TURN_REQUESTS && clock_now_ns() < until;
 	    i++) {
 		n = fuse_session_receive_buf(m->se, &m->fbuf);
 		if (n == -EAGAIN || n == -EINTR)
 			break;
 		if (n <= 0 || fuse_session_exited(m->se)) {
+			reply_release(m);
 			uv_poll_stop(&m->poll);
 			if (!m->stopping)
 				m->conf.gone(m->conf.arg);
@@ -199,6 +201,7 @@ on_requests(uv_poll_t *poll, int status, int events)
 		one_shot_void(m);
 		fuse_session_process_buf(m->se, &m->fbuf);
 	}
+	reply_release(m);
 	interrupts(m);
 	replay_pump(m->replay);
 }
@@ -324,6 +327,7 @@ on_applied(struct engine_subscriber *sub, const struct engine_applied *a)
 	const struct change *c;
 	struct store_txn *t;
 
+	reply_hold(m);
 	lock_applied(m, a->outcome);
 	life_applied(m, a);
 	dotgov_applied(m, a);
@@ -367,6 +371,7 @@ on_turn(struct engine_subscriber *sub)
 	struct mount *m = (struct mount *)((char *)sub -
 	    offsetof(struct mount, subscriber));
 
+	reply_release(m);
 	dotgov_turn(m);
 	replay_pump(m->replay);
 }

@@ -189,10 +189,21 @@ struct own_name {
 	char name[LIMIT_NAME + 1];
 };
 
+/* An answer that nobody asks whether it has arrived. */
+struct reply {
+	fuse_req_t req;
+	int err;	/* positive; 0: success */
+	bool is_write;	/* that succeeded, and has taken so much: */
+	size_t n;
+};
+
 struct mount {
 	struct mount_conf conf;
 	struct fuse_session *se;
 	struct fuse_buf fbuf;
+	struct reply replies[LIMIT_TURN_REPLIES]; /* held */
+	unsigned n_replies;
+	bool holding;
 	int fuse_fd;	 /* /dev/fuse */
 	int private_fd;	 /* the detached mount */
 	uv_poll_t poll;
@@ -302,6 +313,15 @@ void reply_attr(struct mount *, fuse_req_t, uint64_t ino);
  */
 void reply_refreshed(struct mount *, fuse_req_t, uint64_t ino);
 void reply_errno(fuse_req_t, int err); /* negative errno; 0: success */
+void reply_write(fuse_req_t, size_t);
+/*
+ * From hold to release these two are kept, and then written one after the other:
+ * each wakes a program, mostly on a processor that sleeps again before the next
+ * is written otherwise, and then this one has to interrupt it once more.  Answers
+ * that may fail, and then give something back, never wait.
+ */
+void reply_hold(struct mount *);
+void reply_release(struct mount *);
 /* ESTALE once per thread and operation, then `natural`. */
 void reply_stale(struct mount *, fuse_req_t, uint32_t op, uint64_t dir,
     int natural);

@@ -305,7 +305,7 @@ op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
 	if ((fi->flags & O_DSYNC) != 0 && size > 0)
 		commit_sync(m, req, h, size);
 	else
-		fuse_reply_write(req, size);
+		reply_write(req, size);
 }
 
 void

@@ -11,6 +11,10 @@
 
 #define TTL_ATTR_TIMEOUT 0.5
 
+static void reply_now(const struct reply *);
+static void reply_soon(fuse_req_t, struct reply);
+static void release(struct mount *);
+
 static struct timespec
 timespec_of(uint64_t ns)
 {
@@ -175,7 +179,57 @@ reply_errno(fuse_req_t req, int err)
 {
 	if (err == -ESTALE)
 		metric_add(METRIC_estale, 1);
-	fuse_reply_err(req, -err);
+	reply_soon(req, (struct reply){.req = req, .err = -err});
+}
+
+void
+reply_write(fuse_req_t req, size_t n)
+{
+	reply_soon(req, (struct reply){.req = req, .is_write = true, .n = n});
+}
+
+static void
+reply_now(const struct reply *r)
+{
+	if (r->is_write)
+		fuse_reply_write(r->req, r->n);
+	else
+		fuse_reply_err(r->req, r->err);
+}
+
+static void
+reply_soon(fuse_req_t req, struct reply r)
+{
+	struct mount *m = mount_of(req);
+
+	if (!m->holding) {
+		reply_now(&r);
+		return;
+	}
+	if (m->n_replies == LIMIT_TURN_REPLIES)
+		release(m);
+	m->replies[m->n_replies++] = r;
+}
+
+static void
+release(struct mount *m)
+{
+	for (unsigned i = 0; i < m->n_replies; i++)
+		reply_now(&m->replies[i]);
+	m->n_replies = 0;
+}
+
+void
+reply_hold(struct mount *m)
+{
+	m->holding = true;
+}
+
+void
+reply_release(struct mount *m)
+{
+	release(m);
+	m->holding = false;
 }
 
 void
