@@ -80,10 +80,10 @@
 #define LIMIT_ROOT_HELD_BYTES (LIMIT_HELD_BYTES / 16)
 /* Requests of the kernel taken in one loop turn before Raft gets its turn. */
 #define LIMIT_TURN_REQUESTS 64
-/* Short answers that wait for each other: more don't gain by it. */
-#define LIMIT_TURN_REPLIES 64
 /* And so long: a close(2) that has to look through /proc takes its time. */
 #define LIMIT_TURN_MS 5
+/* Short answers that wait for each other: more don't gain by it. */
+#define LIMIT_TURN_REPLIES 64
 /* A parked request goes on after this (CONTRACT O3). */
 #define LIMIT_PARK_MS 2000
 /* fdinfo files read for one flush (facts: the flush rule). */
