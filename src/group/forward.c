@@ -445,8 +445,11 @@ worth_an_entry(struct group *g)
 		return false;
 	if (n >= f->crowd * 3 / 4 || !may_gather(g))
 		return true;
-	TAILQ_FOREACH(p, &f->waiting, link)
+	TAILQ_FOREACH(p, &f->waiting, link) {
+		if (bytes >= GATHER_BYTES)
+			break;
 		bytes += p->bytes.len;
+	}
 	return bytes >= GATHER_BYTES;
 }
 
