@@ -68,16 +68,15 @@
 #define LIMIT_FRAME (LIMIT_COMMAND + 65536)
 /* Bytes queued for one peer before frames are dropped (Raft sends again). */
 #define LIMIT_PEER_QUEUE (32u << 20)
-/* Open handles: more than any sane host keeps open below /gov.  One user, unless
- * he is root, has so many of them, and the last are root's alone. */
+/* Open handles: more than any sane host keeps open below /gov. */
 #define LIMIT_HANDLES 65536
-#define LIMIT_USER_HANDLES (LIMIT_HANDLES / 2)
-#define LIMIT_ROOT_HANDLES (LIMIT_HANDLES / 16)
-/* Memory that open handles hold, in the same three bounds: the contents and
- * listings that they show, and drafts.  A runaway program must not eat the host. */
+/* Memory that open handles hold, the contents and listings that they show, and
+ * drafts.  A runaway program must not eat the host. */
 #define LIMIT_HELD_BYTES (UINT64_C(256) << 20)
-#define LIMIT_USER_HELD_BYTES (LIMIT_HELD_BYTES / 2)
-#define LIMIT_ROOT_HELD_BYTES (LIMIT_HELD_BYTES / 16)
+/* Of both, one user who isn't root has a half at most, and the last sixteenth is
+ * root's alone, who puts things in order. */
+#define LIMIT_USER_PART 2
+#define LIMIT_ROOT_PART 16
 /* Requests of the kernel taken in one loop turn before Raft gets its turn. */
 #define LIMIT_TURN_REQUESTS 64
 /* And so long: a close(2) that has to look through /proc takes its time. */

@@ -24,28 +24,19 @@ struct bounds {
 };
 
 static struct bounds
-handle_bounds(uint32_t uid)
+bounds(uint32_t uid, uint64_t all)
 {
 	if (uid == 0)
-		return (struct bounds){LIMIT_HANDLES, LIMIT_HANDLES};
-	return (struct bounds){LIMIT_USER_HANDLES,
-	    LIMIT_HANDLES - LIMIT_ROOT_HANDLES};
-}
-
-static struct bounds
-held_bounds(uint32_t uid)
-{
-	if (uid == 0)
-		return (struct bounds){LIMIT_HELD_BYTES, LIMIT_HELD_BYTES};
-	return (struct bounds){LIMIT_USER_HELD_BYTES,
-	    LIMIT_HELD_BYTES - LIMIT_ROOT_HELD_BYTES};
+		return (struct bounds){all, all};
+	return (struct bounds){all / LIMIT_USER_PART,
+	    all - all / LIMIT_ROOT_PART};
 }
 
 static void
 note_handles(struct mount *m, uint32_t uid, unsigned n, uint64_t dir,
     struct slice name, uint64_t ino)
 {
-	struct bounds most = handle_bounds(uid);
+	struct bounds most = bounds(uid, LIMIT_HANDLES);
 
 	reason_note(dir, name, ino, -ENFILE, "too many files are open on this "
 	    "host, %u by uid %u, who may have %" PRIu64 ", and %u in all, of %"
@@ -58,7 +49,7 @@ account_take(struct mount *m, fuse_req_t req, uint64_t dir, struct slice name,
     uint64_t ino)
 {
 	uint32_t uid = fuse_req_ctx(req)->uid;
-	struct bounds most = handle_bounds(uid);
+	struct bounds most = bounds(uid, LIMIT_HANDLES);
 	struct account *a;
 	unsigned n;
 
@@ -96,14 +87,14 @@ account_drop(struct mount *m, struct account *a)
 bool
 account_may_share(const struct account *a, size_t bytes)
 {
-	return a->held_bytes + bytes <= held_bounds(a->uid).own;
+	return a->held_bytes + bytes <= bounds(a->uid, LIMIT_HELD_BYTES).own;
 }
 
 bool
 account_may_hold(const struct mount *m, const struct account *a, size_t bytes)
 {
 	return account_may_share(a, bytes) &&
-	    m->held_bytes + bytes <= held_bounds(a->uid).all;
+	    m->held_bytes + bytes <= bounds(a->uid, LIMIT_HELD_BYTES).all;
 }
 
 void
@@ -131,7 +122,7 @@ void
 account_refused(const struct mount *m, const struct account *a, uint64_t dir,
     struct slice name, uint64_t ino, int err)
 {
-	struct bounds most = held_bounds(a->uid);
+	struct bounds most = bounds(a->uid, LIMIT_HELD_BYTES);
 
 	reason_note(dir, name, ino, err, "open files on this host hold too "
 	    "much, %u MiB by uid %u, who may have %u, and %u in all, of %u, of "
