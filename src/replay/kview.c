@@ -48,7 +48,8 @@ static void name_tidy(struct kview *, struct store_txn *, struct kname *);
 static void name_free(struct kview *, struct kname *);
 static uint64_t committed(struct store_txn *, uint64_t dir, struct slice name);
 static void attr_expect(struct kview *, const struct attr *old);
-static void attr_move(struct kview *, struct store_txn *, const struct attr *);
+static void attr_move(struct kview *, struct store_txn *, const struct attr *,
+    bool local);
 static void attr_settle(struct kview *, struct store_txn *, uint64_t ino);
 
 /*
@@ -386,18 +387,25 @@ kview_expect(struct kview *kv, const struct change *c)
 		attr_expect(kv, &c->dir2_old);
 }
 
-void
-kview_move(struct kview *kv, struct store_txn *txn, const struct change *c)
+static void
+move(struct kview *kv, struct store_txn *txn, const struct change *c,
+    bool local)
 {
 	struct touch t[2];
 	unsigned n = touches(c, t);
 
 	for (unsigned i = 0; i < n; i++)
 		kview_set(kv, txn, t[i].dir, t[i].name, t[i].is);
-	attr_move(kv, txn, &c->attr);
-	attr_move(kv, txn, &c->attr2);
-	attr_move(kv, txn, &c->dir_attr);
-	attr_move(kv, txn, &c->dir2_attr);
+	attr_move(kv, txn, &c->attr, local);
+	attr_move(kv, txn, &c->attr2, local);
+	attr_move(kv, txn, &c->dir_attr, local);
+	attr_move(kv, txn, &c->dir2_attr, local);
+}
+
+void
+kview_move(struct kview *kv, struct store_txn *txn, const struct change *c)
+{
+	move(kv, txn, c, false);
 }
 
 bool
@@ -423,7 +431,7 @@ kview_local(struct kview *kv, struct store_txn *txn, const struct change *c)
 	unsigned n = touches(c, t);
 	struct kname *kn;
 
-	kview_move(kv, txn, c);
+	move(kv, txn, c, true);
 	for (unsigned i = 0; i < n; i++) {
 		kn = name_find(kv, t[i].dir, t[i].name);
 		if (kn != NULL && kn->pending > 0)
@@ -640,25 +648,21 @@ attr_expect(struct kview *kv, const struct attr *old)
 	}
 }
 
-/* Has C the node in just that state? */
-static bool
-attr_is_committed(struct store_txn *t, const struct attr *attr)
-{
-	struct attr c;
-
-	return tree_node_get(t, attr->ino, &c) && c.attr_rev == attr->attr_rev;
-}
-
 /*
  * The kernel has been told: K's attributes become those, unless a local change
  * has already shown newer ones.  C may be ahead: it has all of a loop turn's
- * commits when the first of them is published.  Dead nodes keep theirs.
+ * commits when the first of them is published.  Where nothing of the node is
+ * pending K's are C's already, and a replay may only be older: a file may be
+ * looked at and changed before its creation is replayed.  Dead nodes keep
+ * theirs.
  */
 static void
-attr_move(struct kview *kv, struct store_txn *t, const struct attr *attr)
+attr_move(struct kview *kv, struct store_txn *t, const struct attr *attr,
+    bool local)
 {
 	struct knode *node;
-	bool same;
+	struct attr c;
+	bool alive;
 
 	if (attr->ino == 0)
 		return;
@@ -667,9 +671,12 @@ attr_move(struct kview *kv, struct store_txn *t, const struct attr *attr)
 		return;
 	if (node->own_attr && node->attr.attr_rev > attr->attr_rev)
 		return;
-	same = attr_is_committed(t, attr);
+	alive = tree_node_get(t, attr->ino, &c);
+	if (alive && !node->own_attr && !local)
+		return;
 	node->attr = *attr;
-	node->own_attr = !same || node->n_pending > 0;
+	node->own_attr = node->n_pending > 0 || !alive ||
+	    c.attr_rev != attr->attr_rev;
 	kview_release(kv, node);
 }
 

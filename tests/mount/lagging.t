@@ -142,6 +142,14 @@ os.unlink(f"{b}/{name}.moved")
 fails(lambda: os.unlink(f"{a}/{name}.moved"), errno.ENOENT)
 fails(lambda: os.chmod(f"{a}/{name}.moved", 0o600), errno.ENOENT)
 EOP
+python "F6: what is changed before its name is shown here stays changed" <<'EOP'
+text(f"{b}/early{n}", W | C, b"x" * 9); told()
+os.chmod(f"{a}/early{n}", 0o640)
+os.truncate(f"{a}/early{n}", 4)
+assert both(f"early{n}") == "xxxx"
+st = os.stat(f"{a}/early{n}")
+assert (st.st_mode & 0o777, st.st_size) == (0o640, 4), st
+EOP
 python "F6: rmdir of a directory that has just been filled elsewhere" <<'EOP'
 os.mkdir(f"{a}/dir{n}"); sync()
 os.stat(f"{a}/dir{n}")
