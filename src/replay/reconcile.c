@@ -26,6 +26,8 @@
 
 enum home { HOME_NONE, HOME_FOUND, HOME_UNREACHABLE };
 
+static bool directory_elsewhere(struct replay *, struct store_txn *,
+    uint64_t ino);
 static enum reconciled remove_name(struct replay *, struct store_txn *,
     struct op *, uint64_t k);
 static enum reconciled move_aside(struct replay *, struct store_txn *,
@@ -66,7 +68,7 @@ reconcile_step(struct replay *r, struct store_txn *t, struct op *op)
 	if (!op->force && kview_equal(kv, t, dir, name))
 		return RECONCILE_EQUAL;
 	if (!kview_reached(kv, dir) && !kview_reached(kv, k) &&
-	    !kview_reached(kv, c)) {
+	    !kview_reached(kv, c) && !directory_elsewhere(r, t, c)) {
 		kview_set(kv, t, dir, name, c);
 		return RECONCILE_EQUAL;
 	}
@@ -76,6 +78,17 @@ reconcile_step(struct replay *r, struct store_txn *t, struct op *op)
 		return remove_name(r, t, op, k);
 	make_name(r, t, op, c);
 	return RECONCILE_STEP;
+}
+
+/* Has it a name in K already?  That moves: a directory has one, and somebody may
+ * have been where that is. */
+static bool
+directory_elsewhere(struct replay *r, struct store_txn *t, uint64_t ino)
+{
+	struct attr attr;
+
+	return ino != 0 && kview_attr(r->conf.kview, t, ino, &attr) &&
+	    S_ISDIR(attr.mode) && kview_has_name(r->conf.kview, t, ino);
 }
 
 struct child_list {

@@ -4,7 +4,8 @@
  * The replay helper is stopped while another host makes 200,000 changes to few
  * names, then to many.  The daemon's memory stays bounded, opens wait no longer
  * than 2 s (O3), and when the helper goes on the kernel's view becomes the
- * committed tree by events that lead there (W3).
+ * committed tree by events that lead there (W3).  A directory moved meanwhile
+ * has one name at any time.
  *
  * backlog.t [CHANGES [NAMES [SEED]]]
  */
@@ -31,7 +32,7 @@ enum { N_DIRS = 4, MAX_NAMES = 20000 };
 
 /* Places in stage->user. */
 enum { NAMES, FILL, QUIT, READY, EVENTS, OVERFLOW, MODEL_WRONG, UNTOLD,
-	REPLACED, ABSENT };
+	REPLACED, ABSENT, STEP, DONE };
 
 static struct stage *stage;
 
@@ -127,6 +128,62 @@ remote_tick(struct remote *r)
 	remote_replace(r);
 	for (unsigned due = remote_due(r); due > 0; due--)
 		remote_step(r, rnd(&r->rng, n));
+}
+
+/*
+ * Another host moves a directory that nobody here has been in: out of one that
+ * is watched into one that is not, over an empty one that is newer than the
+ * backlog.
+ */
+enum { MAKE = 1, FALL_BEHIND, MOVE };
+
+static uint64_t
+remote_make(struct remote *r, uint64_t dir, const char *name)
+{
+	struct command c = {.kind = COMMAND_mkdir, .dir = dir,
+	    .name = slice_str(name), .mode = S_IFDIR | 0755};
+
+	c.ino = remote_ino(r);
+	remote_submit(r, &c);
+	return c.ino;
+}
+
+static void
+remote_move(struct remote *r)
+{
+	struct store_txn *t = store_begin(engine_store(r->engine), STORE_READ);
+	uint64_t watched = get(t, TREE_ROOT, "watched");
+	uint64_t far = get(t, TREE_ROOT, "far");
+	struct command c = {.kind = COMMAND_rename, .dir = watched,
+	    .name = slice_str("dir"), .dir2 = far,
+	    .name2 = slice_str("dir")};
+	struct command chmod = {.kind = COMMAND_setattr, .dir = TREE_ROOT,
+	    .name = slice_str("watched"), .node = watched,
+	    .flags = SETATTR_MODE};
+
+	c.node = get(t, watched, "dir");
+	c.node2 = get(t, far, "dir");
+	store_abort(t);
+	switch (stage->user[STEP]) {
+	case MAKE:
+		remote_make(r, TREE_ROOT, "far");
+		remote_make(r, remote_make(r, watched, "dir"), "full");
+		break;
+	case FALL_BEHIND:
+		for (unsigned i = 0; i <= LIMIT_REPLAY_QUEUE; i++) {
+			chmod.mode = 0700 + i % 2;
+			remote_submit(r, &chmod);
+		}
+		remote_make(r, far, "dir");
+		break;
+	case MOVE:
+		remote_submit(r, &c);
+		break;
+	default:
+		return;
+	}
+	stage->user[DONE] = stage->user[STEP];
+	stage->user[STEP] = 0;
 }
 
 /* ---- the watcher ---- */
@@ -378,6 +435,43 @@ play(unsigned changes, unsigned names, unsigned seed, unsigned max_mib)
 	player_stop(stage);
 }
 
+static void
+step(uint64_t what)
+{
+	stage->user[STEP] = what;
+	wait_for(DONE, what);
+}
+
+static void
+play_moved(void)
+{
+	char path[128];
+	struct stat st;
+
+	stage = player_stage("backlog");
+	if (!player_start(stage, 0, 1, remote_move, NULL)) {
+		fail("the file system is mounted");
+		return;
+	}
+	snprintf(path, sizeof path, "%s/watched", stage->mnt);
+	mkdir(path, 0777);
+	stat(path, &st);
+	stage->remote_on = true;
+	step(MAKE);
+	ok(player_drain(stage, 2000), "another host makes directories");
+	kill(stage->helper, SIGSTOP);
+	step(FALL_BEHIND);
+	for (int i = 0; i < 5000 && stage->n_queued <= LIMIT_REPLAY_QUEUE; i++)
+		usleep(1000);
+	ok(stage->n_queued > LIMIT_REPLAY_QUEUE, "we fall behind");
+	step(MOVE);
+	kill(stage->helper, SIGCONT);
+	ok(player_drain(stage, 5000),
+	    "a directory that was moved meanwhile doesn't stop the replay");
+	ok(player_compare(stage), "the kernel's view is the committed tree");
+	player_stop(stage);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -398,6 +492,7 @@ main(int argc, char **argv)
 		play(arg[0], arg[1], arg[2], 256);
 		return done_testing();
 	}
+	play_moved();
 	play(200000, 24, 1, 64);
 	play(200000, 10000, 2, 96);
 	return done_testing();
