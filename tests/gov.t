@@ -58,7 +58,7 @@ is "$(cat "$a/config/f") $(rev 1)" "three $before" \
 for condition in '' '--if-rev 0' '--if-rev 7'; do
 	# shellcheck disable=SC2086
 	nok "F2: nor of a file that is not there, put $condition" \
-	    gov put $condition "$a/config/new" < "$tmp/big" 2> "$tmp/err"
+	    gov put $condition "$a/config/new" < "$tmp/big" > "$tmp/out" 2>&1
 	ok 'which is not made' wait_for 5 test ! -e "$a/config/new"
 done
 is "$(gov sync "$a")" "$before" 'by no revision'
@@ -265,10 +265,23 @@ cluster down
 sed -i 's/^write_timeout_ms.*/write_timeout_ms = 3000/' "$DIR"/*/govfs.conf
 cluster up 3 || bail_out "the cluster does not come up again"
 leader=$(cluster leader)
+l=$(host "$leader")
+# locked NAME COMMAND...: gov says what it does, and that it ran, in $tmp/NAME
+locked() {
+	local says=$tmp/$1
+	shift
+	: > "$says"
+	gov "$@" -- echo it ran >> "$says" 2>&1 &
+}
+flock -F "$l/locks/w" sleep 600 &
+holder=$!
+wait_for 10 grep -q '^held' "$l/.gov/locks/locks/w"
+locked queued lock "$l/locks/w"
+wait_for 10 grep -q '^waits' "$l/.gov/locks/locks/w"
 for i in 1 2 3; do
 	[ "$i" = "$leader" ] || cluster kill "$i"
 done
-l=$(host "$leader")
+locked suspended lock "$l/locks/x"
 readonly_now() { [ "$(head -n 1 "$l/.gov/health")" = readonly ]; }
 ok 'O6: without a majority the host becomes readonly' wait_for 20 readonly_now
 is "$(gov cat "$l/config/g")" new 'O6: reading goes on'
@@ -278,6 +291,18 @@ ok 'and gov why says why' gov why "$l/config/g" > "$tmp/out"
 like "$(cat "$tmp/out")" '*majority*' 'in a sentence'
 exits 1 'sync fails' gov sync "$l" 2> "$tmp/err"
 exits 1 'so does cat --strict' gov cat --strict "$l/config/g" 2> "$tmp/err"
+locked readonly lock "$l/locks/y"
+locked elect elect -m "$l" db
+for i in suspended readonly elect; do
+	ok "L2: lock waits where no lock can be taken: $i" wait_for 10 \
+	    grep -q 'no lock .* at the moment (.*), waiting' "$tmp/$i"
+done
+exits 1 'lock -n: does not wait' \
+    gov lock -n "$l/locks/w" -- echo it ran > "$tmp/err" 2>&1
+exits 1 'lock -w: nor longer than it should' \
+    gov lock -w 0.3 "$l/locks/w" -- echo it ran >> "$tmp/err" 2>&1
+is "$(grep -c 'no lock .* at the moment (Read-only file system), gov status' \
+    "$tmp/err")" 2 'and both say so'
 dead=$((leader % 3 + 1))
 exits 1 'status on the mount of a dead daemon fails' \
     gov status "$(host $dead)" 2> "$tmp/err"
@@ -298,4 +323,18 @@ like "$(cat "$tmp/err")" "gov: $l: no answer for * s: *restart it" \
 kill -CONT "$pid"
 ok 'it answers again when it goes on' \
     gov status --state "$(state "$leader")" > "$tmp/out"
+
+# ---- a majority again ----
+kill "$holder"
+cluster start $dead
+for i in queued suspended readonly elect; do
+	ok "L2: who waits for a lock goes on: $i" \
+	    wait_for 20 grep -qx 'it ran' "$tmp/$i"
+done
+is "$(cat "$tmp/queued")" 'it ran' 'who was in the queue has heard of nothing'
+for i in suspended readonly elect; do
+	like "$(cat "$tmp/$i")" "gov: *, waiting until one can
+gov: *: locks can be taken again
+it ran" "the others of its end, once: $i"
+done
 done_testing

@@ -38,6 +38,8 @@
 #define STEP_MS 20
 #define LAST_MS 60
 #define STEPS_MAX 8
+/* Between tries to take a lock while there is no leader. */
+#define AGAIN_MS 200
 #define KILL_DEFAULT "TERM,2s,KILL"
 
 enum { OPTION_KILL, OPTION_WAIT, OPTION_NOBLOCK, OPTION_MOUNT };
@@ -76,6 +78,12 @@ const struct cmd cmd_elect = {
 		    "where the cluster is mounted; default: " GOV_MOUNT_DEFAULT},
 	},
 	.run = elect_run,
+};
+
+struct target {
+	const char *path;
+	const char *dir;   /* made for it if absent; NULL: none */
+	const char *mount; /* where dir is */
 };
 
 /* What ends the command: signals, each after so long a wait. */
@@ -142,11 +150,6 @@ parse_steps(const char *text, struct steps *ret)
 	return ret->n > 0;
 }
 
-static void
-on_alarm(int number)
-{
-}
-
 /* Seconds of --wait; 0 is no time at all. */
 static bool
 parse_seconds(const char *text, struct timeval *ret)
@@ -163,31 +166,116 @@ parse_seconds(const char *text, struct timeval *ret)
 	return true;
 }
 
-/* 0, EXIT_CONFLICT if somebody has it, EXIT_FAILED. */
+static volatile sig_atomic_t time_is_up;
+
+static void
+on_alarm(int number)
+{
+	time_is_up = 1;
+}
+
 static int
-take(int fd, const char *path, const struct gov_args *args)
+make_dir(const struct target *t)
+{
+	uint64_t rev;
+
+	if (t->dir == NULL || mkdir(t->dir, 0755) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	/* Another host may have just made it: until it is shown here. */
+	return access(t->dir, F_OK) == 0 ? 0 : gov_barrier(t->mount, &rev);
+}
+
+/* One descriptor for each try: one that met a lost session stays failed. */
+static int
+try_lock(const struct target *t, int how, int *ret)
+{
+	int fd, err = make_dir(t);
+
+	if (err != 0)
+		return err;
+	/* For reading: such a descriptor is closed without asking the daemon. */
+	fd = open(t->path, O_RDONLY | O_CREAT, 0644);
+	if (fd == -1)
+		return -errno;
+	if (flock(fd, how) == -1) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	*ret = fd;
+	return 0;
+}
+
+/* What a host says that can't ask the others, or is behind them. */
+static bool
+is_stall(int err)
+{
+	return err == -EROFS || err == -EIO || err == -ETIMEDOUT;
+}
+
+/*
+ * Waits for the lock.  Who only waits for one loses nothing while the cluster
+ * has no leader: he goes on as soon as it has one.  A lock asked for without
+ * waiting tells that, granted or not.
+ */
+static int
+wait_lock(const struct target *t, bool block, int *ret)
+{
+	bool stalled = false;
+	int err;
+
+	for (;;) {
+		err = try_lock(t, LOCK_EX | (block && !stalled ? 0 : LOCK_NB),
+		    ret);
+		if (err == -EINTR && !time_is_up) /* stopped, and continued */
+			continue;
+		if (stalled && (err == 0 || err == -EWOULDBLOCK)) {
+			fprintf(stderr, "gov: %s: locks can be taken again\n",
+			    t->path);
+			stalled = false;
+			if (err != 0)
+				continue;
+		}
+		if (time_is_up || !block || !is_stall(err))
+			return err;
+		if (!stalled)
+			fprintf(stderr, "gov: %s: no lock can be taken at the "
+			    "moment (%s), waiting until one can\n", t->path,
+			    strerror(-err));
+		stalled = true;
+		poll(NULL, 0, AGAIN_MS);
+	}
+}
+
+/* 0, or what to exit with. */
+static int
+take(const struct target *t, const struct gov_args *args, int *ret)
 {
 	struct sigaction action = {.sa_handler = on_alarm};
 	const char *seconds = args->value[OPTION_WAIT];
-	int how = LOCK_EX, err;
+	int err;
 	/* Again and again: the first may come before flock(2) waits. */
 	struct itimerval timer = {.it_interval.tv_usec = 50000}, off = {0};
 
 	if (seconds != NULL && !parse_seconds(seconds, &timer.it_value))
 		return gov_usage("--wait=%s: not a number of seconds", seconds);
-	if (args->value[OPTION_NOBLOCK] != NULL)
-		how |= LOCK_NB;
 	if (seconds != NULL) {
 		sigaction(SIGALRM, &action, NULL);
 		setitimer(ITIMER_REAL, &timer, NULL);
 	}
-	err = flock(fd, how) == 0 ? 0 : errno;
+	err = wait_lock(t, args->value[OPTION_NOBLOCK] == NULL, ret);
 	setitimer(ITIMER_REAL, &off, NULL);
-	if (err == EWOULDBLOCK || err == EINTR) {
-		fprintf(stderr, "gov: %s: somebody has the lock\n", path);
+	if (err == -EWOULDBLOCK || err == -EINTR) {
+		gov_fail(err == -EINTR ? "%s: the lock was not free in time"
+				       : "%s: somebody has the lock", t->path);
 		return EXIT_CONFLICT;
 	}
-	return err == 0 ? 0 : gov_fail_errno(path, -err);
+	if (is_stall(err))
+		return gov_fail("%s: no lock can be taken at the moment (%s), "
+		    "gov status says more", t->path, strerror(-err));
+	return err == 0 ? 0 : gov_fail_errno(t->path, err);
 }
 
 /*
@@ -300,7 +388,7 @@ pass_on(int number)
 }
 
 static int
-run_locked(const char *path, const struct gov_args *args)
+run_locked(const struct target *t, const struct gov_args *args)
 {
 	struct sigaction action = {.sa_handler = pass_on};
 	struct steps steps = {0};
@@ -308,23 +396,19 @@ run_locked(const char *path, const struct gov_args *args)
 	struct lease lease = {0};
 	pthread_t looks;
 	bool lost = false;
-	int fd, code;
+	int fd = -1, code;
 
 	if (!parse_steps(how != NULL ? how : KILL_DEFAULT, &steps))
 		return gov_usage("--kill=%s: signals and waits, as in %s", how,
 		    KILL_DEFAULT);
-	/* For reading: such a descriptor is closed without asking the daemon. */
-	fd = open(path, O_RDONLY | O_CREAT, 0644);
-	if (fd < 0)
-		return gov_fail_errno(path, -errno);
-	code = take(fd, path, args);
+	code = take(t, args, &fd);
 	if (code != 0)
 		return code;
 	lease.fd = fd;
 	look(&lease);
 	if (left_ms(&lease) == 0)
 		return gov_fail("%s: the lock is lost already: this host is cut "
-		    "off", path);
+		    "off", t->path);
 	child = spawn(fd, args->argv + 1);
 	if (child < 0)
 		return gov_fail("fork: %s", strerror(errno));
@@ -352,35 +436,26 @@ in_govfs(const char *path, const struct gov_args *args)
 static int
 lock_run(const struct gov_args *args)
 {
-	if (!in_govfs(args->argv[0], args))
+	const struct target t = {.path = args->argv[0]};
+
+	if (!in_govfs(t.path, args))
 		return EXIT_FAILED;
-	return run_locked(args->argv[0], args);
+	return run_locked(&t, args);
 }
 
 static int
 elect_run(const struct gov_args *args)
 {
 	const char *mount = args->value[OPTION_MOUNT];
-	char path[4200];
-	uint64_t rev;
-	int err = 0;
+	char dir[4200], path[4500];
+	struct target t = {.path = path, .dir = dir};
 
 	if (strchr(args->argv[0], '/') != NULL)
 		return gov_usage("elect: a name, not a path");
-	if (mount == NULL)
-		mount = GOV_MOUNT_DEFAULT;
-	if (!in_govfs(mount, args))
+	t.mount = mount != NULL ? mount : GOV_MOUNT_DEFAULT;
+	if (!in_govfs(t.mount, args))
 		return EXIT_FAILED;
-	snprintf(path, sizeof path, "%s/locks/elect", mount);
-	if (mkdir(path, 0755) != 0)
-		err = -errno;
-	/* Another host may have just made it: until it is shown here. */
-	if (err == -EEXIST && access(path, F_OK) != 0) {
-		snprintf(path, sizeof path, "%s/locks", mount);
-		err = gov_barrier(path, &rev);
-	}
-	if (err != 0 && err != -EEXIST)
-		return gov_fail_errno(path, err);
-	snprintf(path, sizeof path, "%s/locks/elect/%s", mount, args->argv[0]);
-	return run_locked(path, args);
+	snprintf(dir, sizeof dir, "%s/locks/elect", t.mount);
+	snprintf(path, sizeof path, "%s/%s", dir, args->argv[0]);
+	return run_locked(&t, args);
 }
