@@ -151,9 +151,11 @@ dump_dir(FILE *f, struct store_txn *t, uint64_t dir, const char *path)
 			continue;
 		snprintf(child, sizeof child, "%s/%s", path, copy);
 		data = tree_content(t, e.ino);
-		fprintf(f, "%s %llu %o %u %llu %.*s\n", child,
+		fprintf(f, "%s %llu %o %u %llu %llu %llu %.*s\n", child,
 		    (unsigned long long)e.ino, a.mode, a.nlink,
 		    S_ISDIR(a.mode) ? 0ULL : (unsigned long long)a.size,
+		    (unsigned long long)a.mtime_ns,
+		    (unsigned long long)a.ctime_ns,
 		    (int)data.len, data.len > 0 ? (const char *)data.ptr : "");
 		if (S_ISDIR(a.mode))
 			dump_dir(f, t, e.ino, child);
@@ -318,6 +320,13 @@ player_drain(struct stage *s, unsigned ms)
 	return false;
 }
 
+static unsigned long long
+ns_of(const struct timespec *ts)
+{
+	return (unsigned long long)ts->tv_sec * 1000000000 +
+	    (unsigned long long)ts->tv_nsec;
+}
+
 static void
 walk(FILE *f, const char *mnt, const char *path)
 {
@@ -355,13 +364,14 @@ walk(FILE *f, const char *mnt, const char *path)
 		}
 		if (len < 0)
 			len = sprintf(data, "error: %s", strerror(errno));
-		fprintf(f, "%s %llu %o %u %llu %.*s\n", child,
+		fprintf(f, "%s %llu %o %u %llu %llu %llu %.*s\n", child,
 		    (unsigned long long)list[i]->d_ino == st.st_ino
 			? (unsigned long long)st.st_ino
 			: 0ULL,
 		    st.st_mode, (unsigned)st.st_nlink,
 		    S_ISDIR(st.st_mode) ? 0ULL
 					: (unsigned long long)st.st_size,
+		    ns_of(&st.st_mtim), ns_of(&st.st_ctim),
 		    (int)len, data);
 		if (S_ISDIR(st.st_mode))
 			walk(f, mnt, child);
