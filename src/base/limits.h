@@ -91,8 +91,9 @@
  * events (inotify's max_queued_events).  Beyond, a change is but remembered by
  * the names and nodes that it touches (kview_lag). */
 #define LIMIT_REPLAY_QUEUE 16384
-/* Names brought up to date in one loop turn without a call of the helper. */
-#define LIMIT_TURN_NAMES 1024
+/* Changes and names looked at in one loop turn without a call of the helper: as
+ * long as LIMIT_TURN_MS, about. */
+#define LIMIT_TURN_REPLAYS 256
 /* A call of the replay helper that lasts longer is logged with its name. */
 #define LIMIT_REPLAY_CALL_MS 1000
 /* News of .gov (dotgov_news.c): between two tellings, and how many files then.

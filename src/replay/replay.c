@@ -44,7 +44,7 @@ static void cross(struct replay *, struct store_txn *, struct op *);
 static bool kernel_cares(struct replay *, const struct change *);
 static struct op *first(struct replay *);
 static bool put_off(const struct op *);
-static bool delayed(struct replay *, struct op *);
+static bool delayed(struct replay *, struct op *, bool idle);
 static void on_delay(uv_timer_t *);
 static void cursor_update(struct replay *);
 static void pop(struct replay *, struct op *);
@@ -203,6 +203,7 @@ enqueue(struct replay *r, const struct change *change, bool born)
 		kview_find(r->conf.kview, change->node)->mergeable = op;
 	DL_APPEND(r->queue, op);
 	r->n_queued++;
+	r->n_in_vain = 0;
 }
 
 void
@@ -223,6 +224,7 @@ replay_push_reconcile(struct replay *r, uint64_t rev, uint64_t dir,
 	else
 		DL_APPEND(r->queue, op);
 	r->n_queued++;
+	r->n_in_vain = 0;
 }
 
 void
@@ -248,25 +250,28 @@ replay_pump(struct replay *r)
 {
 	struct store_txn *t;
 	struct op *op;
-	unsigned n = 0;
+	bool idle;
 
 	if (r->pumping || r->stopping)
 		return;
 	r->pumping = true;
-	while (!r->in_flight) {
-		op = first(r);
-		if ((op == NULL || put_off(op)) && catch_up(r)) {
-			if (n++ < LIMIT_TURN_NAMES)
-				continue;
+	for (unsigned n = 0; !r->in_flight; n++) {
+		if (n == LIMIT_TURN_REPLAYS) {
 			uv_timer_start(&r->delay, on_delay, 0, 0);
 			break;
 		}
+		op = first(r);
+		idle = op == NULL || put_off(op) || r->n_in_vain >= r->n_queued;
+		if (idle && catch_up(r)) {
+			r->n_in_vain = 0;
+			continue;
+		}
 		if (r->news != NULL && helper_ready(r) &&
-		    (op == NULL || put_off(op) || overdue(r->news))) {
+		    (idle || overdue(r->news))) {
 			begin_news(r);
 			break;
 		}
-		if (op == NULL || !helper_ready(r) || delayed(r, op))
+		if (op == NULL || !helper_ready(r) || delayed(r, op, idle))
 			break;
 		t = store_begin(engine_store(r->conf.engine), STORE_READ);
 		if (op->kind == OP_RECONCILE)
@@ -725,8 +730,9 @@ replay_answered(struct replay *r, int err, uint32_t step)
 static void
 reconcile(struct replay *r, struct store_txn *t, struct op *op)
 {
-	uint64_t now;
+	unsigned in_vain = r->n_in_vain + 1;
 
+	r->n_in_vain = 0;
 	switch (reconcile_step(r, t, op)) {
 	case RECONCILE_EQUAL:
 		pop(r, op);
@@ -734,12 +740,13 @@ reconcile(struct replay *r, struct store_txn *t, struct op *op)
 	case RECONCILE_STEP:
 		break;
 	case RECONCILE_LATER:
-		now = clock_now_ns();
+		r->n_in_vain = in_vain;
 		op->tries = 0;
 		if (r->behind_rev == 0) /* else what it waits for may come */
 			op->rounds++;
 		op->rev = engine_rev(r->conf.engine) + 1;
-		op->not_before_ns = now + RECONCILE_PAUSE_MS * NS_PER_MS;
+		op->not_before_ns = clock_now_ns() +
+		    RECONCILE_PAUSE_MS * NS_PER_MS;
 		DL_DELETE(r->queue, op);
 		DL_APPEND(r->queue, op);
 		if (op->rounds % 100 == 99)
@@ -841,19 +848,23 @@ put_off(const struct op *op)
 	return op->not_before_ns != 0 && op->not_before_ns > clock_now_ns();
 }
 
+/* idle: nothing has come of any of them, though their time may have. */
 static bool
-delayed(struct replay *r, struct op *op)
+delayed(struct replay *r, struct op *op, bool idle)
 {
 	int64_t ms = fault_get(FAULT_replay_delay_ms);
 	uint64_t until = op->not_before_ns, now;
 
 	if (ms > 0 && op->kind == OP_CHANGE)
 		until = op->queued_ns + (uint64_t)ms * NS_PER_MS;
-	if (until == 0)
+	if (until == 0 && !idle)
 		return false;
 	now = clock_now_ns();
+	if (idle && now >= until)
+		until = now + RECONCILE_PAUSE_MS * NS_PER_MS;
 	if (now >= until)
 		return false;
+	r->n_in_vain = 0;
 	uv_timer_start(&r->delay, on_delay, (until - now) / NS_PER_MS + 1, 0);
 	return true;
 }

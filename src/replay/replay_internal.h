@@ -26,6 +26,7 @@ struct replay {
 	struct replay_conf conf;
 	struct op *queue;    /* utlist DL, oldest first */
 	unsigned n_queued;
+	unsigned n_in_vain; /* reconciled since something last came of it */
 	uint64_t cursor;
 	/* Once the queue was full, names and nodes lag (kview.h) until all of
 	 * them are brought up to date. */

@@ -133,19 +133,46 @@ remote_tick(struct remote *r)
 /*
  * Another host moves a directory that nobody here has been in: out of one that
  * is watched into one that is not, over an empty one that is newer than the
- * backlog.
+ * backlog.  And all files that are known here, to where they can be moved to
+ * only when the last of all names has come.
  */
-enum { MAKE = 1, FALL_BEHIND, MOVE };
+enum { MAKE = 1, FALL_BEHIND, MOVE, N_FILES = 3000 };
 
 static uint64_t
-remote_make(struct remote *r, uint64_t dir, const char *name)
+remote_make(struct remote *r, enum command_kind kind, uint64_t dir,
+    const char *name)
 {
-	struct command c = {.kind = COMMAND_mkdir, .dir = dir,
-	    .name = slice_str(name), .mode = S_IFDIR | 0755};
+	struct command c = {.kind = kind, .dir = dir, .name = slice_str(name)};
 
+	c.mode = kind == COMMAND_mkdir ? S_IFDIR | 0755 : S_IFREG | 0644;
 	c.ino = remote_ino(r);
 	remote_submit(r, &c);
 	return c.ino;
+}
+
+static void
+remote_rename(struct remote *r, uint64_t dir, const char *name, uint64_t dir2,
+    const char *name2)
+{
+	struct store_txn *t = store_begin(engine_store(r->engine), STORE_READ);
+	struct command c = {.kind = COMMAND_rename, .dir = dir,
+	    .name = slice_str(name), .node = get(t, dir, name), .dir2 = dir2,
+	    .name2 = slice_str(name2), .node2 = get(t, dir2, name2)};
+
+	store_abort(t);
+	remote_submit(r, &c);
+}
+
+static void
+remote_fall_behind(struct remote *r, uint64_t dir, const char *name)
+{
+	struct command c = {.kind = COMMAND_setattr, .dir = TREE_ROOT,
+	    .name = slice_str(name), .node = dir, .flags = SETATTR_MODE};
+
+	for (unsigned i = 0; i <= LIMIT_REPLAY_QUEUE; i++) {
+		c.mode = 0700 + i % 2;
+		remote_submit(r, &c);
+	}
 }
 
 static void
@@ -153,31 +180,32 @@ remote_move(struct remote *r)
 {
 	struct store_txn *t = store_begin(engine_store(r->engine), STORE_READ);
 	uint64_t watched = get(t, TREE_ROOT, "watched");
-	uint64_t far = get(t, TREE_ROOT, "far");
-	struct command c = {.kind = COMMAND_rename, .dir = watched,
-	    .name = slice_str("dir"), .dir2 = far,
-	    .name2 = slice_str("dir")};
-	struct command chmod = {.kind = COMMAND_setattr, .dir = TREE_ROOT,
-	    .name = slice_str("watched"), .node = watched,
-	    .flags = SETATTR_MODE};
+	uint64_t far = get(t, TREE_ROOT, "far"), tmp = get(t, TREE_ROOT, "tmp");
+	char name[16];
 
-	c.node = get(t, watched, "dir");
-	c.node2 = get(t, far, "dir");
 	store_abort(t);
 	switch (stage->user[STEP]) {
 	case MAKE:
-		remote_make(r, TREE_ROOT, "far");
-		remote_make(r, remote_make(r, watched, "dir"), "full");
+		remote_make(r, COMMAND_mkdir, TREE_ROOT, "far");
+		remote_make(r, COMMAND_mkdir,
+		    remote_make(r, COMMAND_mkdir, watched, "dir"), "full");
+		for (unsigned i = 0; i < N_FILES; i++) {
+			snprintf(name, sizeof name, "f%u", i);
+			remote_make(r, COMMAND_birth, watched, name);
+		}
 		break;
 	case FALL_BEHIND:
-		for (unsigned i = 0; i <= LIMIT_REPLAY_QUEUE; i++) {
-			chmod.mode = 0700 + i % 2;
-			remote_submit(r, &chmod);
-		}
-		remote_make(r, far, "dir");
+		remote_fall_behind(r, watched, "watched");
+		remote_make(r, COMMAND_mkdir, far, "dir");
+		remote_make(r, COMMAND_mkdir, TREE_ROOT, "tmp");
 		break;
 	case MOVE:
-		remote_submit(r, &c);
+		remote_rename(r, watched, "dir", far, "dir");
+		for (unsigned i = 0; i < N_FILES; i++) {
+			snprintf(name, sizeof name, "f%u", i);
+			remote_rename(r, watched, name, tmp, name);
+		}
+		remote_rename(r, TREE_ROOT, "tmp", TREE_ROOT, "last");
 		break;
 	default:
 		return;
@@ -447,6 +475,7 @@ play_moved(void)
 {
 	char path[128];
 	struct stat st;
+	unsigned n_known = 0;
 
 	stage = player_stage("backlog");
 	if (!player_start(stage, 0, 1, remote_move, NULL)) {
@@ -458,7 +487,12 @@ play_moved(void)
 	stat(path, &st);
 	stage->remote_on = true;
 	step(MAKE);
-	ok(player_drain(stage, 2000), "another host makes directories");
+	ok(player_drain(stage, 5000), "another host makes directories and files");
+	for (unsigned i = 0; i < N_FILES; i++) {
+		snprintf(path, sizeof path, "%s/watched/f%u", stage->mnt, i);
+		n_known += stat(path, &st) == 0;
+	}
+	is_int(n_known, N_FILES, "the files are known here");
 	kill(stage->helper, SIGSTOP);
 	step(FALL_BEHIND);
 	for (int i = 0; i < 5000 && stage->n_queued <= LIMIT_REPLAY_QUEUE; i++)
@@ -466,8 +500,8 @@ play_moved(void)
 	ok(stage->n_queued > LIMIT_REPLAY_QUEUE, "we fall behind");
 	step(MOVE);
 	kill(stage->helper, SIGCONT);
-	ok(player_drain(stage, 5000),
-	    "a directory that was moved meanwhile doesn't stop the replay");
+	ok(player_drain(stage, 10000),
+	    "what was moved meanwhile doesn't stop the replay");
 	ok(player_compare(stage), "the kernel's view is the committed tree");
 	player_stop(stage);
 }
