@@ -206,7 +206,7 @@ exits 2 'debug of what is not is a wrong command line' \
 
 # ---- what is not there, or makes no sense ----
 for command in "lock $tmp/x -- touch $tmp/ran" "ttl $tmp" "sync $tmp" \
-    "elect -m $tmp n -- touch $tmp/ran"; do
+    "cat --strict $tmp/err" "elect -m $tmp n -- touch $tmp/ran"; do
 	# shellcheck disable=SC2086
 	exits 1 "${command%% *}: refuses what is in no govfs" \
 	    gov $command > "$tmp/out" 2> "$tmp/err"
@@ -260,12 +260,11 @@ exits 1 'init refuses a list without this host' gov init --state "$tmp/s4" \
     -c "$tmp/conf4" --name z --members x=1f@127.0.0.1:7001 2> "$tmp/err"
 nok 'and leaves nothing' test -e "$tmp/s4" -o -e "$tmp/conf4"
 
-# ---- without a majority, changes wait 3 s ----
+# ---- without a majority, changes wait 3 s on one host, 25 s on the others ----
 cluster down
-sed -i 's/^write_timeout_ms.*/write_timeout_ms = 3000/' "$DIR"/*/govfs.conf
+sed -i 's/^write_timeout_ms.*/write_timeout_ms = 3000/' "$DIR/1/govfs.conf"
+sed -i 's/^write_timeout_ms.*/write_timeout_ms = 25000/' "$DIR"/[23]/govfs.conf
 cluster up 3 || bail_out "the cluster does not come up again"
-leader=$(cluster leader)
-l=$(host "$leader")
 # locked NAME COMMAND...: gov says what it does, and that it ran, in $tmp/NAME
 locked() {
 	local says=$tmp/$1
@@ -273,60 +272,88 @@ locked() {
 	: > "$says"
 	gov "$@" -- echo it ran >> "$says" 2>&1 &
 }
-flock -F "$l/locks/w" sleep 600 &
+flock -F "$a/locks/w" sleep 600 &
 holder=$!
-wait_for 10 grep -q '^held' "$l/.gov/locks/locks/w"
-locked queued lock "$l/locks/w"
-wait_for 10 grep -q '^waits' "$l/.gov/locks/locks/w"
-for i in 1 2 3; do
-	[ "$i" = "$leader" ] || cluster kill "$i"
+wait_for 10 grep -q '^held' "$a/.gov/locks/locks/w"
+locked queued lock "$a/locks/w"
+wait_for 10 grep -q '^waits' "$a/.gov/locks/locks/w"
+for i in 2 3; do
+	fault $i net_drop_in -1
+	fault $i net_drop_out -1
 done
-locked suspended lock "$l/locks/x"
-readonly_now() { [ "$(head -n 1 "$l/.gov/health")" = readonly ]; }
+locked suspended lock "$a/locks/x"
+alone() { ! gov status --json "$(host "$1")" | jq -e '.leader != ""' >/dev/null; }
+wait_for 10 alone 2
+wait_for 10 alone 3
+gov sync "$b" > "$tmp/sync.mount" 2>&1 &
+sync_mount=$!
+gov sync --state "$(state 2)" > "$tmp/sync.state" 2>&1 &
+sync_state=$!
+timeout 300 "$GOV" sync "$(host 3)" > "$tmp/sync.stopped" 2>&1 &
+sync_stopped=$!
+under_way() { [ "$(metric 3 govfs_parked)" -ge 1 ]; }
+wait_for 10 under_way
+kill -STOP "$(cluster pid 3)"
+readonly_now() { [ "$(head -n 1 "$a/.gov/health")" = readonly ]; }
 ok 'O6: without a majority the host becomes readonly' wait_for 20 readonly_now
-is "$(gov cat "$l/config/g")" new 'O6: reading goes on'
-exits 1 'O6: writing fails' gov put "$l/config/g" <<< x 2> "$tmp/err"
+is "$(gov cat "$a/config/g")" new 'O6: reading goes on'
+exits 1 'O6: writing fails' gov put "$a/config/g" <<< x 2> "$tmp/err"
 like "$(cat "$tmp/err")" '*Read-only file system*' 'with EROFS'
-ok 'and gov why says why' gov why "$l/config/g" > "$tmp/out"
+ok 'and gov why says why' gov why "$a/config/g" > "$tmp/out"
 like "$(cat "$tmp/out")" '*majority*' 'in a sentence'
-exits 1 'sync fails' gov sync "$l" 2> "$tmp/err"
-exits 1 'so does cat --strict' gov cat --strict "$l/config/g" 2> "$tmp/err"
-locked readonly lock "$l/locks/y"
-locked elect elect -m "$l" db
+exits 1 'sync fails' gov sync "$a" 2> "$tmp/err"
+exits 1 'so does cat --strict' gov cat --strict "$a/config/g" 2>> "$tmp/err"
+is "$(grep -c '^gov: .* majority' "$tmp/err")" 2 'and both say why'
+locked readonly lock "$a/locks/y"
+locked elect elect -m "$a" db
 for i in suspended readonly elect; do
 	ok "L2: lock waits where no lock can be taken: $i" wait_for 10 \
 	    grep -q 'no lock .* at the moment (.*), waiting' "$tmp/$i"
 done
 exits 1 'lock -n: does not wait' \
-    gov lock -n "$l/locks/w" -- echo it ran > "$tmp/err" 2>&1
+    gov lock -n "$a/locks/w" -- echo it ran > "$tmp/err" 2>&1
 exits 1 'lock -w: nor longer than it should' \
-    gov lock -w 0.3 "$l/locks/w" -- echo it ran >> "$tmp/err" 2>&1
+    gov lock -w 0.3 "$a/locks/w" -- echo it ran >> "$tmp/err" 2>&1
 is "$(grep -c 'no lock .* at the moment (Read-only file system), gov status' \
     "$tmp/err")" 2 'and both say so'
-dead=$((leader % 3 + 1))
-exits 1 'status on the mount of a dead daemon fails' \
-    gov status "$(host $dead)" 2> "$tmp/err"
-like "$(cat "$tmp/err")" '*the daemon of this mount is gone*' 'and says so'
 
 # ---- a daemon that does not answer ----
-pid=$(cluster pid "$leader")
+pid=$(cluster pid 1)
 kill -STOP "$pid"
-timeout 300 "$GOV" status "$l" > "$tmp/out" 2> "$tmp/err" &
+timeout 300 "$GOV" status "$a" > "$tmp/out" 2> "$tmp/err" &
 by_mount=$!
 exits 1 'O7: a stopped daemon is not waited for for ever' \
-    timeout 300 "$GOV" status --state "$(state "$leader")" 2> "$tmp/err2"
+    timeout 300 "$GOV" status --state "$(state 1)" 2> "$tmp/err2"
 like "$(cat "$tmp/err2")" 'gov: */control: no answer for * s: *restart it' \
     'and gov says what to do'
 exits 1 'O7: nor by its mount' wait "$by_mount"
-like "$(cat "$tmp/err")" "gov: $l: no answer for * s: *restart it" \
+like "$(cat "$tmp/err")" "gov: $a: no answer for * s: *restart it" \
     'with the same words'
 kill -CONT "$pid"
 ok 'it answers again when it goes on' \
-    gov status --state "$(state "$leader")" > "$tmp/out"
+    gov status --state "$(state 1)" > "$tmp/out"
+
+# ---- nor does sync ----
+exits 1 'O6: sync waits as long as the daemon does, longer than 20 s' \
+    wait "$sync_mount"
+exits 1 'by its control socket, too' wait "$sync_state"
+cat "$tmp/sync.mount" "$tmp/sync.state" > "$tmp/out"
+is "$(grep -c '^gov: .*: ' "$tmp/out") $(grep -c 'no answer' "$tmp/out")" '2 0' \
+    'and says what it says'
+exits 1 'O7: one that has been stopped meanwhile is not waited for' \
+    wait "$sync_stopped"
+like "$(cat "$tmp/sync.stopped")" \
+    "gov: $(state 3)/control: no answer for * s: *restart it" 'as gov says'
+kill -CONT "$(cluster pid 3)"
 
 # ---- a majority again ----
+cluster kill 2
+exits 1 'status on the mount of a dead daemon fails' gov status "$b" 2> "$tmp/err"
+like "$(cat "$tmp/err")" '*the daemon of this mount is gone*' 'and says so'
 kill "$holder"
-cluster start $dead
+cluster start 2
+fault 3 net_drop_in 0
+fault 3 net_drop_out 0
 for i in queued suspended readonly elect; do
 	ok "L2: who waits for a lock goes on: $i" \
 	    wait_for 20 grep -qx 'it ran' "$tmp/$i"

@@ -109,8 +109,7 @@
 /* A client that neither asks nor takes its answer for so many ticks of a second
  * makes room: who has connected to ask does so at once. */
 #define LIMIT_CTL_IDLE 5
-/* gov waits so long for a daemon: a barrier may wait for a leader for
- * write_timeout_ms, 5 s by default, and a digest reads a whole tree. */
+/* gov waits so long for a daemon: a digest reads a whole tree. */
 #define LIMIT_CTL_ANSWER_S 20
 /* Reasons remembered for `gov why`, newest kept. */
 #define LIMIT_REASONS 1024

@@ -3,10 +3,15 @@
  */
 #include "config.h"
 
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +20,12 @@
 #include "base/limits.h"
 #include "gov/gov.h"
 
-static int	dial(const char *);
+static int	dial(const char *, bool patient);
 static json_t  *converse(int fd, json_t *request, int *ret_err);
 static void	complain(const char *control, int err);
+
+/* Between questions of gov_attend(). */
+#define ATTEND_MS 5000
 
 /* What jansson reads from, and why it could not. */
 struct source {
@@ -31,7 +39,7 @@ gov_request(const struct gov_place *place, json_t *request)
 	json_t *reply;
 	int fd, err = 0;
 
-	fd = dial(place->control);
+	fd = dial(place->control, place->attended);
 	if (fd < 0) {
 		complain(place->control, fd);
 		json_decref(request);
@@ -74,10 +82,11 @@ complain(const char *control, int err)
 }
 
 static int
-dial(const char *path)
+dial(const char *path, bool patient)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	struct timeval wait = { .tv_sec = LIMIT_CTL_ANSWER_S };
+	struct timeval answer = { .tv_sec = patient ? 0 : wait.tv_sec };
 	int fd, err;
 
 	if (strlen(path) >= sizeof(sun.sun_path))
@@ -88,7 +97,7 @@ dial(const char *path)
 		return -errno;
 	/* connect(2) waits, too, for a place in the daemon's backlog. */
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &answer, sizeof(answer)) ||
 	    connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == -1) {
 		err = -errno;
 		close(fd);
@@ -139,6 +148,50 @@ converse(int fd, json_t *request, int *ret_err)
 	if (source.err != -ECONNRESET)
 		*ret_err = source.err;
 	return reply;
+}
+
+/* Whatever it says: one that is stopped says nothing. */
+static bool
+answers(const char *control)
+{
+	json_t *request = json_pack("{s:s}", "request", "status");
+	int err = 0, fd = dial(control, false);
+
+	if (fd >= 0) {
+		json_decref(converse(fd, request, &err));
+		close(fd);
+	}
+	json_decref(request);
+	return fd != -EAGAIN && err != -EAGAIN;
+}
+
+/*
+ * A request that a stopped daemon has read already outlives even the end of the
+ * process that made it: so another one makes it.
+ */
+bool
+gov_attend(struct gov_place *place, int *ret_code)
+{
+	pid_t pid = fork();
+	struct pollfd p = { .events = POLLIN };
+	int status;
+
+	place->attended = pid == 0;
+	if (pid == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (pid <= 0)
+		return false;
+	p.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	while (poll(&p, 1, ATTEND_MS) == 0) {
+		if (!answers(place->control)) {
+			kill(pid, SIGKILL);
+			*ret_code = gov_no_answer(place->control);
+			return true;
+		}
+	}
+	waitpid(pid, &status, 0);
+	*ret_code = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
+	return true;
 }
 
 const char *

@@ -17,7 +17,7 @@
 
 static int	cat_run(const struct gov_args *);
 static int	cat_one(const struct gov_args *, const char *);
-static int	barrier_for(const char *);
+static int	barrier_for(const struct gov_args *, const char *);
 static int	read_file(const char *, struct buf *);
 static int	print_file_json(const char *, struct buf *);
 
@@ -51,13 +51,14 @@ static int
 cat_one(const struct gov_args *args, const char *path)
 {
 	struct buf data;
-	int err = 0, code = EXIT_OK;
+	int err, code = EXIT_OK;
 
 	if (args->value[OPT_STRICT] != NULL)
-		err = barrier_for(path);
+		code = barrier_for(args, path);
+	if (code != EXIT_OK)
+		return code;
 	buf_init(&data, 64u << 20);
-	if (err == 0)
-		err = read_file(path, &data);
+	err = read_file(path, &data);
 	if (err != 0)
 		code = gov_fail_errno(path, err);
 	else if (args->json)
@@ -71,21 +72,26 @@ cat_one(const struct gov_args *args, const char *path)
 /* The barrier is asked of a directory: the file itself may not be here yet,
  * nor its directory, so the nearest one that is. */
 static int
-barrier_for(const char *path)
+barrier_for(const struct gov_args *args, const char *path)
 {
-	char *copy = strdup(path), *dir = copy;
+	struct gov_place place;
+	char *copy, *dir;
 	uint64_t rev;
 	int err;
 
+	if (!gov_find(args, path, &place))
+		return EXIT_FAILED;
+	gov_place_fini(&place);
+	dir = copy = strdup(path);
 	if (copy == NULL)
-		return -ENOMEM;
+		return gov_fail_errno(path, -ENOMEM);
 	do {
 		dir = dirname(dir);
 		err = gov_barrier(dir, &rev);
 	} while (err == -ENOENT && strcmp(dir, "/") != 0 &&
 	    strcmp(dir, ".") != 0);
 	free(copy);
-	return err;
+	return err == 0 ? EXIT_OK : gov_fail_barrier(path, err);
 }
 
 /* To the end of file, whatever its size is said to be (CONTRACT F1). */

@@ -35,3 +35,12 @@ gov_barrier(const char *path, uint64_t *ret_rev)
 {
 	return xattr_number(path, "gov.sync", ret_rev);
 }
+
+int
+gov_fail_barrier(const char *path, int err)
+{
+	if (err != -EIO)
+		return gov_fail_errno(path, err);
+	return gov_fail("%s: this host can't reach a majority, or its kernel is "
+	    "behind; gov status says which", path);
+}

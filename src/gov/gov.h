@@ -70,6 +70,7 @@ struct gov_place {
 	char *mount;	/* mount point; NULL: --state was given, or no mount */
 	char *rel;	/* path below it, "" for the root; NULL without path */
 	char *control;	/* its control socket */
+	bool attended;	/* gov_attend() looks after its daemon */
 };
 /* path may be NULL.  Prints what is wrong and returns false; ends the program
  * where the daemon of a mount does not answer. */
@@ -78,6 +79,10 @@ void gov_place_fini(struct gov_place *);
 
 /* client.c: one request and its answer.  Prints what is wrong: NULL. */
 json_t *gov_request(const struct gov_place *, json_t * /* takes */);
+/* Forks.  False in the child: what that asks of the daemon may take as long as
+ * the daemon answers other questions.  True in the parent, with what to exit
+ * with, when the child has ended, or when the daemon answers nothing. */
+bool gov_attend(struct gov_place *, int *ret_code);
 const char *gov_str(const json_t *, const char *key);	 /* "" if absent */
 long long gov_int(const json_t *, const char *key);	 /* 0 if absent */
 /* A path as a JSON string: bytes that are no UTF-8 are shown with ?. */
@@ -91,5 +96,6 @@ int gov_fail_why(const struct gov_args *, const char *path, int err);
 /* file.c: what files of /gov say of themselves. */
 int gov_file_rev(const char *path, uint64_t *ret);	/* xattr gov.rev */
 int gov_barrier(const char *path, uint64_t *ret_rev);	/* xattr gov.sync */
+int gov_fail_barrier(const char *path, int err); /* as gov_fail_errno() */
 
 #endif
