@@ -1,4 +1,4 @@
-"""What cut.t asks of hosts whose cable is pulled.  CONTRACT L1, L4, T8, O6.
+"""What cut.t asks of hosts that are cut off.  CONTRACT L1, L4, T8, O6.
 
 On each host a gov lock runs a command that notes, every 10 ms, that it holds
 the lock.  Whatever happens to the network, no two of them hold it at once.
@@ -29,7 +29,10 @@ def ip(*args):
 
 
 def cable(host, plugged):
-    ip(NET + '-sw', 'link', 'set', 'p%d' % host, 'up' if plugged else 'down')
+    """The switch forwards nothing there, or all.  The host's own interface stays
+    up: of a change of that the kernel tells only once a second."""
+    subprocess.run(['bridge', '-n', NET + '-sw', 'link', 'set', 'dev',
+        'p%d' % host, 'state', '3' if plugged else '0'], check=True)
 
 
 def deaf(host, on):

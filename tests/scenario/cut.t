@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # L1, L4, T8, O6, U12 on a real network: each host has a network namespace and
-# an address of its own, and a cable that is pulled.
+# an address of its own, and a port of a switch, which can be cut.
 #
 # The namespaces have names of this test's own and are removed when it ends.
 # `cut.t [TEST...]`: some of cut.py's; "all of them" as `make soak` does, whose
 # TTL_MS is longer.
 . "${GOV_SRC:-$(dirname "$0")/../..}/tests/lib.sh"
 need_mounts
-need ip nsenter python3 setfattr
+need bridge ip nsenter python3 setfattr
 export TTL_MS=${TTL_MS:-3000}
 export CLUSTER_CONF="session_ttl_ms = $TTL_MS"
 export NET=govtest$$
