@@ -96,7 +96,7 @@ mount_open(const struct mount_conf *conf, struct mount **ret)
 
 	assert(m != NULL);
 	m->conf = *conf;
-	m->kview = kview_new();
+	m->kview = kview_new(on_invalidate, m);
 	dotgov_init(m);
 	err = session_begin(m);
 	if (err != 0)
@@ -455,6 +455,10 @@ mount_reveal(struct mount *m, uint64_t rev)
 void
 mount_invalidate(struct mount *m, uint64_t ino)
 {
+	struct knode *node = kview_find(m->kview, ino);
+
+	if (node != NULL)
+		node->told = false;
 	fuse_lowlevel_notify_inval_inode(m->se, ino, -1, 0);
 }
 

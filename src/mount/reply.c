@@ -66,6 +66,8 @@ attr_timeout(struct mount *m, uint64_t ino)
 		return 0;
 	if (replay_unlinks(m->replay, ino))
 		return 0;
+	if (node != NULL)
+		node->told = true;
 	/* Refreshes of a ttl file reach us beside the log, within 1 s. */
 	return life_is(m, node_of(m, ino), LIFE_TTL) ? TTL_ATTR_TIMEOUT
 						     : FOR_EVER;

@@ -38,6 +38,8 @@ struct kview {
 	struct kname *lag_names; /* utlist DL, oldest first */
 	struct knode *lag_nodes; /* utlist DL, oldest first */
 	unsigned n_lagging;	 /* of both */
+	void (*outdated)(void *, uint64_t ino);
+	void *arg;
 };
 
 static struct kname *name_find(struct kview *, uint64_t dir, struct slice name);
@@ -95,11 +97,13 @@ touches(const struct change *c, struct touch ret[2])
 }
 
 struct kview *
-kview_new(void)
+kview_new(void (*outdated)(void *, uint64_t), void *arg)
 {
 	struct kview *kv = calloc(1, sizeof *kv);
 
 	assert(kv != NULL);
+	kv->outdated = outdated;
+	kv->arg = arg;
 	return kv;
 }
 
@@ -388,6 +392,19 @@ kview_expect(struct kview *kv, const struct change *c)
 }
 
 static void
+outdate(struct kview *kv, const struct change *c)
+{
+	const uint64_t inos[] = {c->dir, c->dir2, c->node, c->node2};
+	struct knode *node;
+
+	for (unsigned i = 0; i < 4; i++) {
+		node = inos[i] == 0 ? NULL : kview_find(kv, inos[i]);
+		if (node != NULL && node->told)
+			kv->outdated(kv->arg, inos[i]);
+	}
+}
+
+static void
 move(struct kview *kv, struct store_txn *txn, const struct change *c,
     bool local)
 {
@@ -400,6 +417,8 @@ move(struct kview *kv, struct store_txn *txn, const struct change *c,
 	attr_move(kv, txn, &c->attr2, local);
 	attr_move(kv, txn, &c->dir_attr, local);
 	attr_move(kv, txn, &c->dir2_attr, local);
+	if (c->kind != CHANGE_CONTENT)
+		outdate(kv, c);
 }
 
 void

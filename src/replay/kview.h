@@ -40,6 +40,7 @@ struct knode {
 	bool unborn;	    /* in K only: not committed yet (CONTRACT F2) */
 	bool has_ranges;    /* mount: byte ranges were locked here, maybe */
 	bool displaced;	    /* unborn, and its name was taken by a replay */
+	bool told;	    /* mount: the kernel may be taking in attributes */
 	bool birthing;	    /* unborn, and its birth is under way, or nobody
 			     * knows what became of it */
 	struct handle *handles; /* mount: the open ones */
@@ -55,8 +56,16 @@ struct knode {
 	UT_hash_handle hh;
 };
 
-/* Lives as long as the process: the kernel may ask to the very end. */
-struct kview *kview_new(void);
+/*
+ * Lives as long as the process: the kernel may ask to the very end.
+ *
+ * outdated: a node that the kernel was told of has other attributes now.  Who
+ * asked takes in the answer when it gets a processor, and the kernel knows how
+ * old that is by what WRITE, SETATTR and NOTIFY have told it since; not by
+ * operations on names or SETXATTR (fuse_dir_changed, fuse_update_ctime in
+ * fs/fuse/dir.c).
+ */
+struct kview *kview_new(void (*outdated)(void *arg, uint64_t ino), void *arg);
 
 struct knode *kview_find(struct kview *, uint64_t ino); /* NULL: unknown */
 struct knode *kview_node(struct kview *, uint64_t ino); /* made if unknown */

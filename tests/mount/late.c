@@ -4,10 +4,12 @@
  * Who asked takes in the answer, when it gets a processor: until then another
  * host's change may have been replayed.  The kernel knows the age of what it
  * hears by GETATTR and LOOKUP; attributes that come with a new name it takes as
- * they are.  Here the asking process is kept from its processor meanwhile.
+ * they are; and what operations on names do to attributes it does not number.
+ * Here the asking process is kept from its processor meanwhile.
  */
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -28,7 +30,9 @@
 enum { OLD_LEN = 40, NEW_LEN = 6, COMMIT_MS = 20 };
 
 /* Places in stage->user. */
-enum { ASKED, DONE, HOG };
+enum { ASKED, DONE, HOG, LIST };
+/* What LIST comes to. */
+enum { OPENED = 1, LIST_NOW, LISTS };
 /* What the remote host is asked to do. */
 enum { WRITE_NEW = 1, MAKE_OLD, MOVE, WRITE_MOVED };
 
@@ -169,9 +173,9 @@ hog_stop(pid_t pid)
 	return waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-/* Opens and closes a file, on the second processor. */
+/* Opens and closes a file. */
 static pid_t
-creator(const char *path, int flags)
+creator(const char *path, int flags, int cpu)
 {
 	pid_t pid = fork();
 	int fd;
@@ -179,10 +183,32 @@ creator(const char *path, int flags)
 	if (pid != 0)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (!run_on(0, 1))
+	if (!run_on(0, cpu))
 		_exit(1);
 	fd = open(path, flags | O_CREAT | O_CLOEXEC, 0644);
 	_exit(fd < 0 ? 1 : 0);
+}
+
+/* Opens a directory and lists it when it may, on the second processor. */
+static pid_t
+lister(const char *path)
+{
+	pid_t pid;
+	DIR *d;
+
+	stage->user[LIST] = 0;
+	pid = fork();
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	d = run_on(0, 1) ? opendir(path) : NULL;
+	if (d == NULL)
+		_exit(1);
+	stage->user[LIST] = OPENED;
+	while (stage->user[LIST] == OPENED)
+		usleep(1000);
+	stage->user[LIST] = LISTS;
+	_exit(readdir(d) != NULL ? 0 : 1);
 }
 
 static bool
@@ -232,7 +258,7 @@ test_new(void)
 	snprintf(path, sizeof path, "%s/new", stage->mnt);
 	is_int(size_of(path), -ENOENT, "a name that the kernel knows is free");
 	kill(stage->daemon, SIGSTOP);
-	pid = creator(path, O_RDWR | O_EXCL);
+	pid = creator(path, O_RDWR | O_EXCL, 1);
 	ok(asleep(pid), "it is being taken");
 	hog = hog_start();
 	reach(&stage->user[HOG], 1);
@@ -265,7 +291,7 @@ test_moved(void)
 	ask(MOVE);
 	ok(done(n + 2), "the file is moved there, which is not shown yet");
 	kill(stage->daemon, SIGSTOP);
-	pid = creator(moved, O_WRONLY);
+	pid = creator(moved, O_WRONLY, 1);
 	ok(asleep(pid), "somebody makes that name");
 	hog = hog_start();
 	reach(&stage->user[HOG], 1);
@@ -276,6 +302,38 @@ test_moved(void)
 	ok(player_drain(stage, 2000), "which is shown");
 	ok(hog_stop(hog) && exited(pid), "and then he hears that it was there");
 	is_int(size_of(moved), NEW_LEN, "O3: the size is the other host's");
+}
+
+/* A listing tells the attributes of what it lists. */
+static void
+test_listed(void)
+{
+	char dir[128], child[140], name[150];
+	pid_t lists, makes, hog;
+	struct stat st, st2;
+
+	snprintf(dir, sizeof dir, "%s/dir", stage->mnt);
+	snprintf(child, sizeof child, "%s/child", dir);
+	snprintf(name, sizeof name, "%s/name", child);
+	mkdir(dir, 0755);
+	mkdir(child, 0755);
+	ok(stat(child, &st) == 0, "a directory that is known here");
+	lists = lister(dir);
+	reach(&stage->user[LIST], OPENED);
+	kill(stage->daemon, SIGSTOP);
+	stage->user[LIST] = LIST_NOW;
+	reach(&stage->user[LIST], LISTS);
+	ok(asleep(lists), "somebody lists the one above");
+	makes = creator(name, O_WRONLY | O_EXCL, 0);
+	ok(asleep(makes), "somebody else makes a name in it");
+	hog = hog_start();
+	reach(&stage->user[HOG], 1);
+	kill(stage->daemon, SIGCONT);
+	ok(exited(makes), "it is made before the other has heard");
+	ok(hog_stop(hog) && exited(lists), "he has");
+	ok(stat(child, &st) == 0 && stat(name, &st2) == 0 &&
+	    memcmp(&st.st_mtim, &st2.st_ctim, sizeof st.st_mtim) == 0,
+	    "O3: the directory's time is that of the new name");
 }
 
 int
@@ -295,6 +353,7 @@ main(int argc, char **argv)
 		bail_out("the file system is not mounted");
 	test_new();
 	test_moved();
+	test_listed();
 	ok(player_drain(stage, 2000) && player_compare(stage),
 	    "the kernel's view is the committed tree");
 	player_stop(stage);
