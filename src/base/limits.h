@@ -58,8 +58,13 @@
 /* A name that link(2) makes is no inode; in the quota of bytes it counts as so
  * many, half of what the store takes for a long one. */
 #define LIMIT_LINK_BYTES 256
-/* LMDB map: content + names + history stay far below (ARCHITECTURE 5). */
+/* LMDB map, to begin with: it grows (store_lmdb.c), and costs nothing but
+ * addresses.  A quarter of it is more than one turn of the loop brings. */
 #define LIMIT_MAP_BYTES (UINT64_C(16) << 30)
+/* Blocks of the disk kept for the store's next commits, and as many again as it
+ * has, up to the second: what is under way when the disk is full must fit. */
+#define LIMIT_STORE_ROOM (UINT64_C(8) << 20)
+#define LIMIT_STORE_ROOM_MAX (UINT64_C(32) << 20)
 /* Names removed and remembered for rule P, newest kept. */
 #define LIMIT_TOMBSTONES 65536
 /* Raft members (voters and standbys); observers are not members. */

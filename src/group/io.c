@@ -512,7 +512,8 @@ bool
 io_full(struct group *g)
 {
 	return g->wal != NULL &&
-	    (g->io.refused || wal_space_low(g->wal));
+	    (g->io.refused || wal_space_low(g->wal) ||
+		store_room_low(g->store));
 }
 
 /* Checkpoints are not taken here; the whole log is kept. */

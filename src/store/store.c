@@ -58,6 +58,12 @@ store_clear(struct store *s)
 	return s->ops->clear(s);
 }
 
+bool
+store_room_low(struct store *s)
+{
+	return s->ops->room_low != NULL && s->ops->room_low(s);
+}
+
 struct store_txn *
 store_begin(struct store *s, enum store_mode mode)
 {

@@ -32,9 +32,11 @@ struct store;
 struct store_txn;
 
 /*
- * dir is made if absent.  -errno; what LMDB says is translated here.  What a
- * crash of the machine or a failing disk may have broken comes back empty, to
- * be built anew from checkpoint and log; a crash of the process breaks nothing.
+ * dir is made if absent; the map grows where map_bytes are not enough, unless
+ * one transaction brings more than a quarter of them.  -errno; what LMDB says is
+ * translated here.  What a crash of the machine or a failing disk may have broken
+ * comes back empty, to be built anew from checkpoint and log; a crash of the
+ * process breaks nothing.
  * -EBUSY: another process has it open.
  */
 int store_open_lmdb(const char *dir, uint64_t map_bytes, struct store **ret);
@@ -43,6 +45,9 @@ int store_open_mem(struct store **ret);
 void store_close(struct store *);
 /* Empties every family (a store rebuilt from the log). */
 int store_clear(struct store *);
+/* The disk is full, and what was set aside on it for the next commits is needed
+ * for what is under way: ask for no more.  True until there is room again. */
+bool store_room_low(struct store *);
 
 struct store_txn *store_begin(struct store *, enum store_mode); /* never NULL */
 int store_commit(struct store_txn *); /* ends it, whatever the answer */

@@ -29,6 +29,7 @@ struct store_ops {
 	int (*put)(struct store_txn *, struct slice key, struct slice value,
 	    struct slice tail);
 	int (*del)(struct store_txn *, struct slice key);
+	bool (*room_low)(struct store *); /* NULL: memory */
 };
 
 struct store {

@@ -7,6 +7,12 @@
  *
  * A read transaction costs LMDB an entry in its table of readers; the last one
  * ended is kept reset and renewed by the next begin, 0.2 us instead of 1.
+ *
+ * Neither the map nor the disk may be full when a transaction commits: what it
+ * has applied is on other hosts already, and can't be refused.  So each write
+ * transaction begins with room in the map, which grows where it must, and with
+ * blocks of the disk set aside behind the pages in use.  When those can't be
+ * had, store_room_low() says so early enough.
  */
 #include "config.h"
 
@@ -19,11 +25,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "store/stamp.h"
 #include "store/store_internal.h"
 
 #define ENV_FLAGS (MDB_NOSYNC | MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD)
+#define LOCK_BYTES 8192 /* lock.mdb, with a table of 126 readers */
+#define ROOM_RETRY_MS 100
 
 struct txn {
 	struct store_txn base;
@@ -41,6 +51,13 @@ struct store_lmdb {
 	int lock_fd; /* locked: one process at a time */
 	bool suspect; /* the disk failed: never call it clean */
 	_Atomic(struct txn *) spare; /* a read transaction, reset */
+	atomic_uint n_readers; /* read transactions begun and not ended */
+	uint64_t map_bytes;    /* what LMDB may use of the address space */
+	uint64_t ahead_bytes;  /* more than one transaction adds */
+	uint64_t page_bytes;
+	uint64_t room_bytes;   /* the file has blocks up to here */
+	bool room_low;	       /* and no more could be had */
+	uint64_t retry_ns;     /* ask for them again then */
 };
 
 static void lmdb_close(struct store *);
@@ -55,14 +72,20 @@ static int lmdb_seek(struct store_txn *, struct slice, bool, struct slice *,
 static int lmdb_put(struct store_txn *, struct slice, struct slice,
     struct slice);
 static int lmdb_del(struct store_txn *, struct slice);
+static bool lmdb_room_low(struct store *);
 static int open_dir(struct store_lmdb *, const char *dir);
 static void close_dir(struct store_lmdb *);
 static int open_db(struct store_lmdb *, const char *dir, uint64_t map_bytes);
 static int open_env(struct store_lmdb *, const char *dir, uint64_t map_bytes);
+static int lock_file_room(struct store_lmdb *);
 static int open_dbi(struct store_lmdb *);
 static int discard(struct store_lmdb *);
 static int from_disk(struct store_lmdb *, int rc);
 static struct txn *renew_spare(struct store_lmdb *);
+static uint64_t used_bytes(struct store_lmdb *);
+static int map_room(struct store_lmdb *);
+static void disk_room(struct store_lmdb *);
+static void free_spare(struct store_lmdb *);
 static int same_key(MDB_val, struct slice);
 static void txn_free(struct txn *);
 static int from_mdb(int);
@@ -79,6 +102,7 @@ static const struct store_ops lmdb_ops = {
     .seek = lmdb_seek,
     .put = lmdb_put,
     .del = lmdb_del,
+    .room_low = lmdb_room_low,
 };
 
 int
@@ -180,9 +204,12 @@ discard(struct store_lmdb *s)
 static int
 open_env(struct store_lmdb *s, const char *dir, uint64_t map_bytes)
 {
+	MDB_stat stat;
 	int rc, dead;
 
-	rc = mdb_env_create(&s->env);
+	rc = lock_file_room(s);
+	if (rc == 0)
+		rc = mdb_env_create(&s->env);
 	if (rc == 0)
 		rc = mdb_env_set_mapsize(s->env, map_bytes);
 	if (rc == 0)
@@ -190,7 +217,31 @@ open_env(struct store_lmdb *s, const char *dir, uint64_t map_bytes)
 	/* Readers that died with their process would pin old pages. */
 	if (rc == 0)
 		rc = mdb_reader_check(s->env, &dead);
-	return from_mdb(rc);
+	if (rc == 0)
+		rc = mdb_env_stat(s->env, &stat);
+	if (rc != 0)
+		return from_mdb(rc);
+	s->page_bytes = stat.ms_psize;
+	s->map_bytes = map_bytes;
+	s->ahead_bytes = map_bytes / 4;
+	s->room_bytes = 0;
+	disk_room(s);
+	return 0;
+}
+
+/* LMDB maps this file to write to it: without blocks that is a SIGBUS. */
+static int
+lock_file_room(struct store_lmdb *s)
+{
+	int fd = openat(s->dir_fd, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC,
+	    0600);
+	int err;
+
+	if (fd < 0)
+		return errno;
+	err = posix_fallocate(fd, 0, LOCK_BYTES);
+	(void)close(fd);
+	return err;
 }
 
 static int
@@ -215,10 +266,8 @@ static void
 lmdb_close(struct store *base)
 {
 	struct store_lmdb *s = (struct store_lmdb *)base;
-	struct txn *spare = atomic_exchange(&s->spare, NULL);
 
-	if (spare != NULL)
-		txn_free(spare);
+	free_spare(s);
 	if (sync_env(s) == 0 && !s->suspect)
 		(void)stamp_clean(s->dir_fd);
 	mdb_env_close(s->env);
@@ -255,9 +304,15 @@ lmdb_begin(struct store *base, enum store_mode mode)
 {
 	struct store_lmdb *s = (struct store_lmdb *)base;
 	struct txn *t = NULL;
+	int rc = 0;
 
-	if (mode == STORE_READ)
+	if (mode == STORE_READ) {
+		atomic_fetch_add(&s->n_readers, 1);
 		t = renew_spare(s);
+	} else {
+		rc = map_room(s);
+		disk_room(s);
+	}
 	if (t != NULL)
 		return &t->base;
 	t = calloc(1, sizeof(*t));
@@ -266,9 +321,95 @@ lmdb_begin(struct store *base, enum store_mode mode)
 		abort();
 	t->base.store = base;
 	t->base.mode = mode;
-	t->base.error = from_mdb(mdb_txn_begin(s->env, NULL,
-	    mode == STORE_READ ? MDB_RDONLY : 0, &t->txn));
+	if (rc == 0)
+		rc = mdb_txn_begin(s->env, NULL,
+		    mode == STORE_READ ? MDB_RDONLY : 0, &t->txn);
+	t->base.error = from_mdb(rc);
 	return &t->base;
+}
+
+/*
+ * Room in the map for twice what is in use, a transaction that copies all of
+ * it, and for what one may bring.  LMDB can't move the map under a reader:
+ * then the next transaction will.
+ */
+static int
+map_room(struct store_lmdb *s)
+{
+	uint64_t need = 2 * used_bytes(s) + s->ahead_bytes;
+	uint64_t bytes = s->map_bytes;
+	int rc;
+
+	if (need <= bytes || atomic_load(&s->n_readers) != 0)
+		return 0;
+	while (bytes < need)
+		bytes *= 2;
+	free_spare(s);
+	rc = mdb_env_set_mapsize(s->env, bytes);
+	if (rc == 0) {
+		s->map_bytes = bytes;
+		log_info("store: its map grows to %llu MiB",
+		    (unsigned long long)(bytes >> 20));
+	}
+	return rc;
+}
+
+/*
+ * Blocks on the disk, too, behind the pages in use.  Half of them may be used
+ * before more are asked for; a file system that can't set blocks aside is
+ * believed to have some.
+ */
+static void
+disk_room(struct store_lmdb *s)
+{
+	uint64_t used = used_bytes(s), ahead = LIMIT_STORE_ROOM + used;
+	int fd;
+
+	if (ahead > LIMIT_STORE_ROOM_MAX)
+		ahead = LIMIT_STORE_ROOM_MAX;
+	if (used + ahead / 2 <= s->room_bytes ||
+	    (s->room_low && clock_now_ns() < s->retry_ns))
+		return;
+	s->retry_ns = clock_now_ns() + ROOM_RETRY_MS * NS_PER_MS;
+	if (mdb_env_get_fd(s->env, &fd) == 0 &&
+	    (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)s->room_bytes,
+		(off_t)(used + ahead - s->room_bytes)) == 0 ||
+		(errno != ENOSPC && errno != EDQUOT))) {
+		s->room_bytes = used + ahead;
+		s->room_low = false;
+	} else if (!s->room_low) {
+		s->room_low = true;
+		log_error("store: the disk is full: refusing changes until "
+			  "there is room");
+	}
+}
+
+static bool
+lmdb_room_low(struct store *base)
+{
+	struct store_lmdb *s = (struct store_lmdb *)base;
+
+	if (s->room_low)
+		disk_room(s);
+	return s->room_low;
+}
+
+static uint64_t
+used_bytes(struct store_lmdb *s)
+{
+	MDB_envinfo info;
+
+	(void)mdb_env_info(s->env, &info);
+	return (uint64_t)(info.me_last_pgno + 1) * s->page_bytes;
+}
+
+static void
+free_spare(struct store_lmdb *s)
+{
+	struct txn *spare = atomic_exchange(&s->spare, NULL);
+
+	if (spare != NULL)
+		txn_free(spare);
 }
 
 static struct txn *
@@ -316,13 +457,16 @@ lmdb_abort(struct store_txn *base)
 	struct store_lmdb *s = (struct store_lmdb *)base->store;
 	struct txn *t = (struct txn *)base;
 	struct txn *none = NULL;
+	bool reader = base->mode == STORE_READ, kept = false;
 
-	if (base->mode == STORE_READ && t->txn != NULL) {
+	if (reader && t->txn != NULL) {
 		mdb_txn_reset(t->txn);
-		if (atomic_compare_exchange_strong(&s->spare, &none, t))
-			return;
+		kept = atomic_compare_exchange_strong(&s->spare, &none, t);
 	}
-	txn_free(t);
+	if (!kept)
+		txn_free(t);
+	if (reader)
+		atomic_fetch_sub(&s->n_readers, 1);
 }
 
 static int

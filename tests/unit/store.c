@@ -443,6 +443,47 @@ test_full(void)
 	remove_store();
 }
 
+/* Twenty times what the map had at first. */
+static void
+test_grow(void)
+{
+	enum { MAP = 1 << 20, VALUE = 100000, N = 200 };
+	struct store *s = open_lmdb(MAP);
+	static uint8_t bytes[VALUE];
+	struct store_txn *t, *reader = NULL;
+	struct slice value;
+	uint8_t key[5];
+	int err = 0;
+
+	for (uint32_t n = 0; err == 0 && n < N; n++) {
+		/* Growing waits for who reads; he must not see it. */
+		if (n == 3)
+			reader = store_begin(s, STORE_READ);
+		number_key(n, key);
+		memset(bytes, (int)n, sizeof(bytes));
+		t = store_begin(s, STORE_WRITE);
+		store_put(t, slice_of(key, sizeof(key)),
+		    slice_of(bytes, sizeof(bytes)));
+		err = store_commit(t);
+		if (n == 5) {
+			number_key(1, key);
+			ok(store_get(reader, slice_of(key, sizeof(key)),
+			    &value) && *(const uint8_t *)value.ptr == 1,
+			    "grow: a reader keeps what it sees");
+			store_abort(reader);
+		}
+	}
+	is_int(err, 0, "grow: the map grows with what is in it");
+	store_close(s);
+	s = open_lmdb(MAP);
+	t = store_begin(s, STORE_WRITE);
+	ok(digest_right(t), "grow: all of it is there when opened again");
+	put(t, "more", "1");
+	is_int(store_commit(t), 0, "grow: and it takes more");
+	store_close(s);
+	remove_store();
+}
+
 static void
 put_one(const char *key)
 {
@@ -894,6 +935,7 @@ main(void)
 	test_suite("lmdb", open_lmdb(MAP_BYTES));
 	test_reopen();
 	test_full();
+	test_grow();
 	test_one_process();
 	test_stamp();
 	test_rot();
