@@ -178,9 +178,8 @@ answer_status(struct ctl_client *c, json_t *request, json_t *reply)
 	    metric_quantile(METRIC_replay_lag_time, 500) / 1000));
 	json_object_set_new(reply, "lag_p99_us", json_integer(
 	    metric_quantile(METRIC_replay_lag_time, 990) / 1000));
-	if (st.quarantine != NULL)
-		json_object_set_new(reply, "quarantine",
-		    json_string(st.quarantine));
+	if (st.disk != NULL)
+		json_object_set_new(reply, "disk", json_string(st.disk));
 	if (local.mountpoint != NULL)
 		set_text(reply, "mountpoint", local.mountpoint,
 		    strlen(local.mountpoint));
@@ -295,9 +294,9 @@ general_reason(struct ctl *ctl, struct reason *ret)
 	engine_status(ctl->engine, &st);
 	*ret = (struct reason){ .at_ns = clock_wall_ns() -
 		(clock_now_ns() - st.since_ns) };
-	if (st.quarantine != NULL) {
+	if (st.disk != NULL) {
 		ret->err = -EROFS;
-		snprintf(ret->text, sizeof(ret->text), "%s", st.quarantine);
+		snprintf(ret->text, sizeof(ret->text), "%s", st.disk);
 		return true;
 	}
 	if (st.health == ENGINE_OK)

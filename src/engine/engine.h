@@ -36,7 +36,7 @@ struct engine_status {
 	uint64_t rev;		/* revision published here */
 	uint64_t since_ns;	/* clock_now_ns() of the last change of health */
 	unsigned n_voters, n_alive; /* alive: heard within an election timeout */
-	const char *quarantine; /* a sentence, or NULL: nothing is wrong */
+	const char *disk;	/* what is wrong with it: a sentence, or NULL */
 };
 
 /* A peer as the leader's heartbeats tell it; for `gov status`. */

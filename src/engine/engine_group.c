@@ -139,7 +139,13 @@ engine_group_open(const struct group_conf *conf, struct engine **ret)
 out_store:
 	store_close(e->engine.store);
 out:
-	log_error("engine: cannot open %s: %s", conf->dir, strerror(-err));
+	if (err == -ENOSPC || err == -EDQUOT)
+		log_error("engine: %s: the disk is full, and what this host "
+		    "needs to start is not there yet: make room, and start it "
+		    "again; nothing is lost", conf->dir);
+	else
+		log_error("engine: cannot open %s: %s", conf->dir,
+		    strerror(-err));
 	free(e);
 	return err;
 }
@@ -278,7 +284,7 @@ status(struct engine *engine, struct engine_status *ret)
 	    .since_ns = s.since_ns,
 	    .n_voters = s.n_voters,
 	    .n_alive = s.n_alive,
-	    .quarantine = s.quarantine};
+	    .disk = s.disk};
 	leader = group_member_find(e->group, s.leader);
 	if (leader != NULL)
 		snprintf(ret->leader_name, sizeof(ret->leader_name), "%s",

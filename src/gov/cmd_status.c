@@ -48,7 +48,7 @@ static void
 print_health(const json_t *st)
 {
 	const char *leader = gov_str(st, "leader");
-	const char *sick = gov_str(st, "quarantine");
+	const char *sick = gov_str(st, "disk");
 
 	printf("%s: %s is %s, leader %s, term %lld, revision %lld, "
 	    "%lld of %lld voters alive\n", gov_str(st, "health"),
@@ -56,7 +56,7 @@ print_health(const json_t *st)
 	    *leader != '\0' ? leader : "unknown", gov_int(st, "term"),
 	    gov_int(st, "rev"), gov_int(st, "alive"), gov_int(st, "voters"));
 	if (*sick != '\0')
-		printf("quarantined: %s\n", sick);
+		printf("disk: %s\n", sick);
 }
 
 enum { COL_HOST, COL_ROLE, COL_STATE, COL_ADDRESS, COL_ALIVE, COL_APPLIED,

@@ -451,7 +451,8 @@ health_update(struct group *g)
 		if (now - g->lost_ns < g->conf.write_timeout_ms * NS_PER_MS)
 			g->health = GROUP_SUSPENDED;
 		else
-			g->health = g->ever_ok ? GROUP_READONLY : GROUP_LOST;
+			g->health = g->ever_ok || io_full(g) ? GROUP_READONLY
+							     : GROUP_LOST;
 	}
 	if (g->health == was)
 		return;
@@ -682,7 +683,10 @@ group_status(struct group *g, struct group_status *ret)
 	    .n_alive = member_alive(g)};
 	if (g->quarantine[0] != '\0') {
 		ret->role = "quarantined";
-		ret->quarantine = g->quarantine;
+		ret->disk = g->quarantine;
+	} else if (io_full(g)) {
+		ret->disk = "the disk is full: this host takes part again "
+			    "when there is room";
 	}
 	if (!g->started)
 		return;

@@ -59,7 +59,7 @@ struct group_status {
 	uint64_t leader, term, commit, applied;
 	uint64_t since_ns;	/* clock_now_ns() of health's last change */
 	unsigned n_voters, n_alive;
-	const char *quarantine; /* a sentence, or NULL */
+	const char *disk; /* what is wrong with it: a sentence, or NULL */
 };
 
 struct group_member_status {

@@ -59,7 +59,7 @@ struct gov_state {
 	const char *role;
 	uint64_t leader;	/* member id; 0: unknown */
 	uint64_t alive;		/* bits, in the order of the members */
-	bool quarantined;
+	bool disk_bad;
 };
 
 struct gov_node;

@@ -233,7 +233,7 @@ dotgov_look(struct mount *m)
 	engine_status(m->conf.engine, &st);
 	now.role = st.role;
 	now.leader = st.leader;
-	now.quarantined = st.quarantine != NULL;
+	now.disk_bad = st.disk != NULL;
 	for (unsigned i = 0; i < n; i++)
 		now.alive |= (uint64_t)members[i].alive << i;
 	leads = now.leader != was->leader || now.role != was->role;
@@ -241,7 +241,7 @@ dotgov_look(struct mount *m)
 	health = now.health != was->health;
 	if (health)
 		m->gov->since_ns = clock_now_ns();
-	if (health || leads || lives || now.quarantined != was->quarantined)
+	if (health || leads || lives || now.disk_bad != was->disk_bad)
 		changed_fixed(m, GOV_HEALTH);
 	if (now.leader != was->leader)
 		changed_fixed(m, GOV_LEADER);

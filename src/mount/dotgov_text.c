@@ -52,8 +52,8 @@ print_health(struct mount *m, struct buf *b)
 	gov_print(b, "late=%" PRIu64 "\n", ms.n_late);
 	gov_print(b, "since_ms=%" PRIu64 "\n",
 	    (clock_now_ns() - ms.since_ns) / NS_PER_MS);
-	if (st.quarantine != NULL)
-		gov_print(b, "stale=%s\n", st.quarantine);
+	if (st.disk != NULL)
+		gov_print(b, "stale=%s\n", st.disk);
 }
 
 static void

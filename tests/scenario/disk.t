@@ -94,6 +94,58 @@ ok "with room again it takes part again" wait_for 20 same 1 2 3
 ok "... and takes writes" wait_for 10 \
     sh -c 'echo y > "$0"' "$(host "$leader")/config/again"
 
+# ---- a disk that is really full: the host can be started, too ----
+full=$((leader % 3 + 1)) other=$leader
+small=$(state "$full")
+# before what lib.sh does: it never removes what is mounted
+unmount_small() {
+	local status=$?
+	umount -l "$small" 2>/dev/null
+	(exit "$status")
+	tap_cleanup
+}
+cluster kill "$full"
+mv "$small" "$tmp/state"
+mkdir "$small"
+trap unmount_small EXIT
+mount -t tmpfs -o size=64m none "$small"
+cp -a "$tmp/state/." "$small"
+cluster start "$full"
+ok "a host whose state is on a small disk" wait_for 20 healthy "$full"
+fill() { for bs in 1M 4k; do dd if=/dev/zero of="$small/$bs" bs=$bs; done }
+fill 2>/dev/null
+ok "the others take writes when it is full" writes_some
+ok "... and it says what is wrong" wait_for 20 stale "$full"
+cluster kill "$full"
+ok "killed, it is started again on the full disk" cluster start "$full"
+is "$(cat "$(host "$full")/config/f9")" "content 9" "... serves reads"
+ok "... says what is wrong" wait_for 20 stale "$full"
+nok "... takes no writes" sh -c 'echo x > "$0"' "$(host "$full")/config/no" \
+    2>/dev/null
+like "$(gov why "$(host "$full")/config/no" 2>&1)" "*disk is full*" \
+    "... and gov why names the disk"
+rm "$small/1M" "$small/4k"
+ok "with room again it takes part again" wait_for 20 healthy "$full"
+ok "... and has caught up" wait_for 20 same 1 2 3
+nok "... without a word of the disk" stale "$full"
+cluster kill "$full"
+rm -rf "$small/store"
+fill 2>/dev/null
+nok "without its store it can't start there" cluster start "$full" 2>/dev/null
+like "$(tail -n 1 "$DIR/$full/log")" "*disk is full*make room*" \
+    "... and says in a sentence what to do"
+rm "$small/1M" "$small/4k"
+ok "it starts when that is done" cluster start "$full"
+ok "... and has all" wait_for 20 same 1 2 3
+cluster kill "$full"
+rm -rf "$tmp/state"
+cp -a "$small" "$tmp/state"
+umount "$small"
+rmdir "$small"
+mv "$tmp/state" "$small"
+cluster start "$full"
+ok "back on its disk" wait_for 20 healthy "$full"
+
 # ---- a disk error ends the process: a supervisor starts it again ----
 victim=$(cluster leader)
 pid=$(cluster pid "$victim")
