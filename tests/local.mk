@@ -129,6 +129,10 @@ check_PROGRAMS += tests/unit/tree.t
 tests_unit_tree_t_SOURCES = tests/unit/tree.c
 tests_unit_tree_t_LDADD = $(COMMON_LIBS)
 
+check_PROGRAMS += tests/unit/full.t
+tests_unit_full_t_SOURCES = tests/unit/full.c
+tests_unit_full_t_LDADD = $(COMMON_LIBS)
+
 check_PROGRAMS += tests/unit/machine.t
 tests_unit_machine_t_SOURCES = tests/unit/machine.c
 tests_unit_machine_t_LDADD = $(COMMON_LIBS)

@@ -55,12 +55,19 @@
 /* The default quotas of a tree: what a few MiB of RAM per host can serve. */
 #define LIMIT_TREE_BYTES (UINT64_C(1) << 30)
 #define LIMIT_TREE_INODES (UINT64_C(1) << 20)
-/* A name that link(2) makes is no inode; in the quota of bytes it counts as so
- * many, half of what the store takes for a long one. */
-#define LIMIT_LINK_BYTES 256
+/* What a further name of a file and an extended attribute count in the quota of
+ * bytes, beside name and value: two keys, and one.  Where most neighbours of a
+ * key are gone, the store has a page for it alone, four times as much. */
+#define LIMIT_LINK_BYTES 2048
+#define LIMIT_XATTR_BYTES 1024
+/* What a tree at its quotas takes of each disk, in LIMIT_TREE_BYTES: one to three
+ * in use, six at the worst that tests/unit/full.c makes, so many never.  Each node
+ * has five keys, with a page for each that is 20; the rest counts as above, or is
+ * content, six times as much where what comes next fits in no hole. */
+#define LIMIT_TREE_STORE 32
 /* LMDB map, to begin with: it grows (store_lmdb.c), and costs nothing but
  * addresses.  A quarter of it is more than one turn of the loop brings. */
-#define LIMIT_MAP_BYTES (UINT64_C(16) << 30)
+#define LIMIT_MAP_BYTES (LIMIT_TREE_STORE * LIMIT_TREE_BYTES)
 /* Blocks of the disk kept for the store's next commits, and as many again as it
  * has, up to the second: what is under way when the disk is full must fit. */
 #define LIMIT_STORE_ROOM (UINT64_C(8) << 20)

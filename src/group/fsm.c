@@ -171,8 +171,9 @@ fsm_flush(struct group *g)
 		err = store_commit(f->txn);
 		f->txn = NULL;
 		if (err != 0) {
-			group_fatal(g, "the store cannot be written: %s",
-			    strerror(-err));
+			group_fatal(g, "the store cannot be written: %s%s",
+			    strerror(-err), err == -ENOSPC ?
+			    ", make room on the disk" : "");
 			return;
 		}
 		metric_time(METRIC_turn_commit_time, clock_now_ns() - began);

@@ -156,7 +156,7 @@ attr_xattr_set(struct step *s)
 	const struct command *c = s->c;
 	struct attr old, now;
 	struct slice value;
-	uint64_t before;
+	uint64_t before, after;
 	bool exists;
 	int err;
 
@@ -182,11 +182,12 @@ attr_xattr_set(struct step *s)
 	if (!gov_value_valid(c))
 		return step_refuse(s, -EINVAL, "gov.guard is a path, "
 		    "gov.lock_delay a duration up to 60s");
-	before = exists ? c->name.len + value.len : 0;
-	err = step_bytes(s, before, c->name.len + c->data.len);
+	before = exists ? tree_xattr_bytes(c->name, value) : 0;
+	after = tree_xattr_bytes(c->name, c->data);
+	err = step_bytes(s, before, after);
 	if (err != 0)
 		return err;
-	s->meta.bytes += c->name.len + c->data.len - before;
+	s->meta.bytes += after - before;
 	tree_xattr_put(s->txn, old.ino, c->name, c->data);
 	if (!exists && slice_eq(c->name, slice_str("gov.guard")))
 		step_count_guard(s, old.ino, 1);
@@ -212,7 +213,7 @@ attr_xattr_remove(struct step *s)
 		return step_refuse(s, -ENODATA, "the attribute is absent");
 	if (slice_eq(c->name, slice_str("gov.guard")))
 		step_count_guard(s, old.ino, -1);
-	s->meta.bytes -= c->name.len + value.len;
+	s->meta.bytes -= tree_xattr_bytes(c->name, value);
 	tree_xattr_del(s->txn, old.ino, c->name);
 	now = old;
 	attr_commit(s, &old, &now);

@@ -176,7 +176,7 @@ remove_node(struct step *s, const struct attr *a)
 
 	step_count_guard(s, a->ino, -1);
 	while (tree_xattr_next(s->txn, a->ino, SLICE_EMPTY, &name, &value)) {
-		s->meta.bytes -= name.len + value.len;
+		s->meta.bytes -= tree_xattr_bytes(name, value);
 		memcpy(copy, name.ptr, name.len);
 		tree_xattr_del(s->txn, a->ino, slice_of(copy, name.len));
 	}

@@ -21,7 +21,7 @@ enum { TEXT_BYTES = 128 };
 
 /* A store of another layout is built anew: raise it with any change of what
  * keys and values look like or mean. */
-#define FORMAT "format 3 "
+#define FORMAT "format 4 "
 
 static const char clean_text[] = FORMAT "clean\n";
 

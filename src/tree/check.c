@@ -264,7 +264,7 @@ check_xattr(struct check *c, struct slice key, struct slice value)
 	    name.len == 0 || value.len > LIMIT_XATTR_VALUE ||
 	    !tree_node_get(c->txn, ino, &a) || S_ISLNK(a.mode))
 		found(c, "an extended attribute out of place");
-	c->bytes += name.len + value.len;
+	c->bytes += tree_xattr_bytes(name, value);
 }
 
 static void

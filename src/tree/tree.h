@@ -82,6 +82,12 @@ bool tree_xattr_get(struct store_txn *, uint64_t ino, struct slice name,
     struct slice *ret);
 void tree_xattr_put(struct store_txn *, uint64_t ino, struct slice name,
     struct slice value);
+/* What it counts in the quota of bytes. */
+static inline uint64_t
+tree_xattr_bytes(struct slice name, struct slice value)
+{
+	return LIMIT_XATTR_BYTES + name.len + value.len;
+}
 void tree_xattr_del(struct store_txn *, uint64_t ino, struct slice name);
 bool tree_xattr_next(struct store_txn *, uint64_t ino, struct slice after,
     struct slice *ret_name, struct slice *ret_value);

@@ -330,7 +330,7 @@ stamp_content(struct try *t, struct posix_node *n)
 static uint64_t
 xattr_bytes(const struct posix_xattr *x)
 {
-	return strlen(x->name) + x->len;
+	return LIMIT_XATTR_BYTES + strlen(x->name) + x->len;
 }
 
 static uint64_t
@@ -918,7 +918,7 @@ do_xattr(struct try *t)
 	if (x != NULL && slice_eq(slice_of(x->value, x->len), c->data))
 		return 0;
 	err = quota(t, x != NULL ? xattr_bytes(x) : 0,
-	    c->name.len + c->data.len);
+	    LIMIT_XATTR_BYTES + c->name.len + c->data.len);
 	if (err != 0)
 		return err;
 	if (x == NULL) {

@@ -755,12 +755,13 @@ test_quota(void)
 	g = file("g", 0, 0644);
 	assert(tree_meta_get(txn, &meta));
 	before = meta.bytes;
-	meta.settings.tree_bytes = meta.bytes + LIMIT_LINK_BYTES + 10;
+	meta.settings.tree_bytes = meta.bytes + LIMIT_LINK_BYTES +
+	    LIMIT_XATTR_BYTES + 10;
 	tree_meta_put(txn, &meta);
 	is_int(link_as(f, "l"), 0, "a further name");
 	is_int(link_as(f, "m"), -ENOSPC, "counts as bytes of the quota (F8)");
 	is_int(set_xattr(as(0), f, "user.a", s("12345")), -ENOSPC,
-	    "so do attributes, name and value");
+	    "so do attributes, name, value and some more");
 	is_int(set_xattr(as(0), f, "user.a", s("1234")), 0, "to the byte");
 	is_int(set_xattr(as(0), f, "user.a", s("12345")), -ENOSPC,
 	    "when they grow, too");

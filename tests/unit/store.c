@@ -564,7 +564,7 @@ test_stamp(void)
 	crash_after("b");
 	ok(kept("a") && kept("b"), "stamp: so does a crash of the process");
 	ok(!kept("unfinished"), "stamp: but what was not committed");
-	write_file(file_of("stamp"), "format 3 boot 0 mount 0 device 0:0\n");
+	write_file(file_of("stamp"), "format 4 boot 0 mount 0 device 0:0\n");
 	ok(!kept("a"), "stamp: after a crash of the machine it is empty");
 	put_one("a");
 	(void)unlink(file_of("stamp"));
