@@ -20,6 +20,8 @@ GOV_BUILD=$(cd "${GOV_BUILD:-$GOV_SRC/build}" 2>/dev/null && pwd) ||
 	GOV_BUILD=$GOV_SRC
 export GOV_SRC GOV_BUILD
 export GOV=${GOV:-$GOV_BUILD/gov} GOVFSD=${GOVFSD:-$GOV_BUILD/govfsd}
+# Of tests/mounts.py, which python programs may import.
+export PYTHONPATH=$GOV_SRC/tests PYTHONDONTWRITEBYTECODE=1
 # So that `gov watch ... &` is the program itself, which $! can end.
 PATH=$(dirname "$GOV"):$PATH
 
@@ -223,8 +225,7 @@ run_actors() {
 		done) over=0 ;;
 		*) diag "$text" ;;
 		esac
-	done < <(PYTHONDONTWRITEBYTECODE=1 \
-	    python3 "$GOV_SRC/tests/scenario/$1" "$(host 1)" "$(host 2)" \
+	done < <(python3 "$GOV_SRC/tests/scenario/$1" "$(host 1)" "$(host 2)" \
 	    "$(host 3)" "$tmp" "${@:2}" {tap_out}>&- {tap_err}>&-)
 	[ "$over" = 0 ] || result 1 "$1 came to its end"
 }

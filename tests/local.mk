@@ -38,7 +38,8 @@ check_PROGRAMS += tests/unit/conf.t
 tests_unit_conf_t_SOURCES = tests/unit/conf.c
 tests_unit_conf_t_LDADD = $(COMMON_LIBS)
 
-EXTRA_DIST += tests/lib.sh tests/run tests/one tests/stalls.py .ci/run
+EXTRA_DIST += tests/lib.sh tests/mounts.py tests/run tests/one \
+	tests/stalls.py .ci/run
 
 check_PROGRAMS += tests/sim/directed.t
 tests_sim_directed_t_SOURCES = tests/sim/directed.c tests/sim/cluster.c \

@@ -22,20 +22,12 @@ sync_all() { sync_host "$A" && sync_host "$B" && sync_host "$C"; }
 sync_all
 holds() { is "$(cat "$1")" "$2" "$3"; }
 
-# python TEXT < PROGRAM: it succeeds; it knows sync(mount...), as sync_host
+# python TEXT < PROGRAM: it succeeds; it knows sync() of tests/mounts.py
 python() {
 	cat - > "$tmp/program"
 	ok "$1" timeout 600 python3 - <<EOP
 import errno, os
-def sync(*mounts):
-    for mount in mounts or (os.environ[x] for x in "ABC"):
-        for left in range(25, -1, -1):
-            try:
-                os.getxattr(mount, "gov.sync")
-                break
-            except OSError as e:
-                if e.errno != errno.EIO or left == 0:
-                    raise
+from mounts import sync
 $(cat "$tmp/program")
 EOP
 }

@@ -19,6 +19,7 @@ python() {
 	cat - > "$tmp/program"
 	ok "$1" timeout 600 python3 - <<EOP
 import errno, os
+from mounts import sync
 a, b = (os.environ[x] + "/config/l" for x in "AB")
 def fails(call, *want):
     try:
@@ -30,15 +31,6 @@ def fails(call, *want):
 def text(path, flags, what):
     f = os.open(path, flags, 0o644)
     os.write(f, what); os.close(f)
-def sync(*mounts):
-    for mount in mounts or (os.environ[x] for x in "AB"):
-        for left in range(25, -1, -1):
-            try:
-                os.getxattr(mount, "gov.sync")
-                break
-            except OSError as e:
-                if e.errno != errno.EIO or left == 0:
-                    raise
 def both(name):
     sync()
     x, y = open(f"{a}/{name}").read(), open(f"{b}/{name}").read()

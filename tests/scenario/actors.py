@@ -414,6 +414,10 @@ def token(host, name):
         return errno_name(e)
 
 
+def others(host):
+    return [i for i in (1, 2, 3) if i != host]
+
+
 def health(host):
     return read(HOST[host] + '/.gov/health').split()[0]
 
@@ -433,6 +437,38 @@ def all_well():
     until(lambda: all(health(h) == 'ok' for h in (1, 2, 3)), 30)
     until(lambda: not any(files for h in HOST[1:]
         for _, _, files in os.walk(h + '/.gov/locks')), 30)
+
+
+STOPPED = []  # processes that stand still, as suspend() has it
+CUT = []      # hosts that are cut off, as cut_off() has it
+RUNNING = []  # programs that a test has started
+
+
+def suspend(pid):
+    STOPPED.append(pid)
+    os.kill(pid, signal.SIGSTOP)
+
+
+def cut_off(host):
+    CUT.append(host)
+    cut(host)
+
+
+def restore():
+    """As it was before the test."""
+    while STOPPED:
+        try:
+            os.kill(STOPPED.pop(), signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+    while RUNNING:
+        run = RUNNING.pop()
+        run.kill()
+        run.wait()
+    end_all()
+    while CUT:
+        cut(CUT.pop(), False)
+    all_well()
 
 
 def fault(host, name, value):

@@ -43,10 +43,6 @@ def deaf(host, on):
             'blackhole', '10.7.7.%d/32' % other)
 
 
-def others(host):
-    return [i for i in (1, 2, 3) if i != host]
-
-
 def run(host):
     """gov lock on that host, noting in a log of its own."""
     log = '%s/hold.%d' % (TMP, len(LOGS))

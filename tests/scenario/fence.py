@@ -4,7 +4,6 @@ from actors import *
 
 TTL = float(os.environ['TTL_MS']) / 1000
 LOCK, GUARDED = 'locks/db', 'config/db'
-STOPPED = []
 
 
 def put(host, path, text, tok=None):
@@ -20,16 +19,6 @@ def put(host, path, text, tok=None):
 def text_of(path, host=3):
     return subprocess.run([GOV, 'cat', '--strict', HOST[host] + '/' + path],
         stdout=subprocess.PIPE).stdout.decode()
-
-
-def restore():
-    while STOPPED:
-        try:
-            os.kill(STOPPED.pop(), signal.SIGCONT)
-        except ProcessLookupError:
-            pass
-    end_all()
-    all_well()
 
 
 def token_now():
@@ -194,8 +183,7 @@ def test_stands_still():
         str(everything[1])], stdout=subprocess.PIPE).stdout.split()]
     keep(*(h for h in (1, 2, 3) if h != host))
     for pid in everything:
-        STOPPED.append(pid)
-        os.kill(pid, signal.SIGSTOP)
+        suspend(pid)
     q.start('flock(fd, LOCK_EX)')
     eq(q.wait(TTL * 2 + 8), None, 'L4: the next gets the lock')
     eq(q('write(%r, b"next")' % f), None, 'L5: ... and writes')

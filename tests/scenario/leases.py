@@ -9,15 +9,6 @@ from actors import *
 TTL = float(os.environ['TTL_MS']) / 1000
 
 
-def others(host):
-    return [i for i in (1, 2, 3) if i != host]
-
-
-STOPPED = []
-RUNNING = []
-CUT = []
-
-
 def background(host, args):
     """gov there; what it says is in .says."""
     says = '%s/says.%d' % (TMP, time.monotonic_ns())
@@ -29,30 +20,9 @@ def background(host, args):
 
 
 def stop(host):
-    STOPPED.append(daemon(host))
-    os.kill(STOPPED[-1], signal.SIGSTOP)
-    return STOPPED[-1]
-
-
-def cut_off(host):
-    CUT.append(host)
-    cut(host)
-
-
-def restore():
-    while STOPPED:
-        try:
-            os.kill(STOPPED.pop(), signal.SIGCONT)
-        except ProcessLookupError:
-            pass
-    while RUNNING:
-        run = RUNNING.pop()
-        run.kill()
-        run.wait()
-    end_all()
-    while CUT:
-        cut(CUT.pop(), False)
-    all_well()
+    pid = daemon(host)
+    suspend(pid)
+    return pid
 
 
 def leading(leader):
