@@ -328,13 +328,25 @@ struct seen {
 
 static struct seen seen[N_DIRS * N_NAMES];
 
+/* Renames in other directories may come between the two events of one. */
+static struct {
+	uint32_t cookie;
+	int from;
+} moves[16];
+
+static int
+moved_from(uint32_t cookie)
+{
+	for (unsigned i = 0; i < 16; i++)
+		if (moves[i].cookie == cookie)
+			return moves[i].from;
+	return -1;
+}
+
 static void
 event(int dir, const struct inotify_event *e)
 {
-	static struct {
-		uint32_t cookie;
-		int from;
-	} move;
+	static unsigned n_moves;
 	static int last_to = -1; /* the event before was a MOVED_TO there */
 	int n, at, previous_to = last_to;
 	struct seen *s;
@@ -370,8 +382,8 @@ event(int dir, const struct inotify_event *e)
 			fprintf(stderr, "UNKNOWN\n");
 		if (s->state == ABSENT)
 			stage->user[UNKNOWN]++;
-		move.cookie = e->cookie;
-		move.from = at;
+		moves[n_moves % 16].cookie = e->cookie;
+		moves[n_moves++ % 16].from = at;
 		/* Exchanged with a name in a directory not watched?  inotify
 		 * merges two MOVED_TO one name whatever their cookies. */
 		s->state = (s->replaced && s->from < 0) || previous_to == at
@@ -379,7 +391,7 @@ event(int dir, const struct inotify_event *e)
 		    : ABSENT;
 		s->replaced = s->replaced && s->from >= 0;
 	} else if (e->mask & IN_MOVED_TO) {
-		int from = move.cookie == e->cookie ? move.from : -1;
+		int from = moved_from(e->cookie);
 		struct seen *f = from < 0 ? NULL : &seen[from];
 
 		if (f != NULL && f->replaced && f->from == at)
