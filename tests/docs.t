@@ -63,8 +63,11 @@ if [ -x "$GOV" ]; then
 		ok "gov $c and its options are in gov(1)" has gov.1 "$c" \
 		    $("$GOV" "$c" --help | sed -nE 's/^  .{4}(--[a-z-]+).*/\1/p')
 		exits 0 "gov $c has --help" "$GOV" "$c" --help >/dev/null
+		nok "which fits into 80 columns" \
+		    grep -E '.{81}' <<< "$("$GOV" "$c" --help)"
 		like "$("$GOV" "$c" --help)" '*--json*' "gov $c has --json"
 	done
+	nok 'gov --help, too' grep -E '.{81}' <<< "$("$GOV" --help)"
 	exits 2 'a wrong command line exits 2' "$GOV" cat 2>/dev/null
 	exits 2 'an unknown command exits 2' "$GOV" frobnicate 2>/dev/null
 else

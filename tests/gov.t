@@ -213,6 +213,10 @@ for command in "lock $tmp/x -- touch $tmp/ran" "ttl $tmp" "sync $tmp" \
 	like "$(cat "$tmp/err")" '*: this is in no mounted govfs' \
 	    'and says so'
 done
+for name in '' a/b; do
+	exits 2 "elect '$name': is no name" \
+	    gov elect -m "$a" "$name" -- touch "$tmp/ran" 2> "$tmp/err"
+done
 nok 'L1: nothing was run without a lock of the cluster' \
     test -e "$tmp/ran" -o -e "$tmp/x"
 for wait in abc -1 1s nan inf; do

@@ -49,8 +49,7 @@ static int elect_run(const struct gov_args *);
 
 #define LOCK_OPTIONS \
 	[OPTION_KILL] = {'k', "kill", "STEPS", \
-	    "signals and waits that end CMD if the lock is lost; " \
-	    "default: " KILL_DEFAULT}, \
+	    "how CMD is ended; default: " KILL_DEFAULT}, \
 	[OPTION_WAIT] = {'w', "wait", "SECONDS", \
 	    "give up after so long: exit 4"}, \
 	[OPTION_NOBLOCK] = {'n', "nonblock", NULL, \
@@ -450,8 +449,9 @@ elect_run(const struct gov_args *args)
 	char dir[4200], path[4500];
 	struct target t = {.path = path, .dir = dir};
 
-	if (strchr(args->argv[0], '/') != NULL)
-		return gov_usage("elect: a name, not a path");
+	if (strchr(args->argv[0], '/') != NULL || args->argv[0][0] == '\0')
+		return gov_usage("elect '%s': a name, not a path",
+		    args->argv[0]);
 	t.mount = mount != NULL ? mount : GOV_MOUNT_DEFAULT;
 	if (!in_govfs(t.mount, args))
 		return EXIT_FAILED;

@@ -16,8 +16,7 @@ static int ttl_run(const struct gov_args *);
 const struct cmd cmd_ttl = {
 	.name = "ttl",
 	.args = "PATH [DURATION]",
-	.help = "set or show how long a file, or those made in a directory, "
-		"live unrefreshed",
+	.help = "show or set how long files live that nobody refreshes",
 	.min_args = 1,
 	.max_args = 2,
 	.run = ttl_run,
