@@ -16,11 +16,6 @@ def fresh(name):
     return '%s/%s.%d' % (TMP, name, time.monotonic_ns())
 
 
-def restore():
-    end_all()
-    all_well()
-
-
 @rounds(restore)
 def test_flock():
     p, q, r, s = four()
