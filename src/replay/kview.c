@@ -13,6 +13,9 @@
 
 #include "tree/tree.h"
 
+/* K is a tree at any time; it may be deeper than C ever was. */
+#define DEPTH_MAX (4 * LIMIT_DEPTH)
+
 /* A name whose node in K is not, or may soon not be, what C says. */
 struct kname {
 	uint64_t ino;	  /* K's; 0: absent */
@@ -257,6 +260,18 @@ kview_has_name(struct kview *kv, struct store_txn *t, uint64_t ino)
 	char name[LIMIT_NAME + 1];
 
 	return ino == TREE_ROOT || kview_name_of(kv, t, ino, &dir, name);
+}
+
+bool
+kview_is_below(struct kview *kv, struct store_txn *t, uint64_t dir,
+    uint64_t node)
+{
+	char name[LIMIT_NAME + 1];
+
+	for (unsigned n = 0; dir != node; n++)
+		if (n == DEPTH_MAX || !kview_name_of(kv, t, dir, &dir, name))
+			return false;
+	return true;
 }
 
 struct listing {
@@ -606,6 +621,22 @@ kview_lag_born(struct kview *kv, uint64_t ino)
 		node->lags = LAG_SELF;
 }
 
+/* Would a directory come to be below itself in K?  What is between them was
+ * moved in C already, but a local change has crossed that. */
+static bool
+makes_loop(struct kview *kv, struct store_txn *txn, const struct change *c)
+{
+	if (c->kind == CHANGE_MKDIR)
+		return kview_is_below(kv, txn, c->dir, c->node);
+	if ((c->kind != CHANGE_RENAME && c->kind != CHANGE_EXCHANGE) ||
+	    c->dir == c->dir2)
+		return false;
+	return (S_ISDIR(c->attr.mode) &&
+	    kview_is_below(kv, txn, c->dir2, c->node)) ||
+	    (c->kind == CHANGE_EXCHANGE && S_ISDIR(c->attr2.mode) &&
+	    kview_is_below(kv, txn, c->dir, c->node2));
+}
+
 bool
 kview_ready(struct kview *kv, struct store_txn *txn, const struct change *c)
 {
@@ -615,6 +646,8 @@ kview_ready(struct kview *kv, struct store_txn *txn, const struct change *c)
 
 	/* A reconcile may have been ahead of us and made the node already. */
 	if (c->kind < CHANGE_LINK && kview_has_name(kv, txn, c->node))
+		return false;
+	if (makes_loop(kv, txn, c))
 		return false;
 	for (unsigned i = 0; i < n; i++) {
 		if (kview_lookup(kv, txn, t[i].dir, t[i].name) != t[i].was ||

@@ -98,6 +98,10 @@ bool kview_is_ghost(const struct knode *);
 bool kview_name_of(struct kview *, struct store_txn *, uint64_t ino,
     uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1]);
 bool kview_has_name(struct kview *, struct store_txn *, uint64_t ino);
+/* Is a directory in K the node, or somewhere below it?  Below the root is all
+ * that a path leads to. */
+bool kview_is_below(struct kview *, struct store_txn *, uint64_t dir,
+    uint64_t node);
 /* Calls for each name of a directory in K, in byte order. */
 void kview_each(struct kview *, struct store_txn *, uint64_t dir,
     void (*each)(void *arg, const char *name, uint64_t ino), void *arg);

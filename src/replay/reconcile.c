@@ -26,20 +26,21 @@
 
 enum home { HOME_NONE, HOME_FOUND, HOME_UNREACHABLE };
 
-static bool directory_elsewhere(struct replay *, struct store_txn *,
-    uint64_t ino);
+static bool nobody_sees(struct replay *, struct store_txn *, uint64_t dir,
+    uint64_t k, uint64_t c);
 static enum reconciled remove_name(struct replay *, struct store_txn *,
     struct op *, uint64_t k);
 static enum reconciled move_aside(struct replay *, struct store_txn *,
-    struct op *, uint64_t k);
+    uint64_t rev, uint64_t dir, const char *name);
 static bool replace(struct replay *, struct store_txn *, struct op *,
     uint64_t k, const struct attr *k_attr);
-static void make_name(struct replay *, struct store_txn *,
+static enum reconciled make_name(struct replay *, struct store_txn *,
     const struct op *, uint64_t c);
 static enum home home_of(struct replay *, struct store_txn *, uint64_t node,
     uint64_t *ret_dir, char ret_name[LIMIT_NAME + 1]);
-static void step_rename(struct replay *, struct store_txn *, uint64_t dir,
-    const char *name, uint64_t dir2, const char *name2);
+static bool is_attached(struct replay *, struct store_txn *, uint64_t dir);
+static void step_rename(struct replay *, struct store_txn *, uint64_t rev,
+    uint64_t dir, const char *name, uint64_t dir2, const char *name2);
 
 static uint64_t
 committed(struct store_txn *t, uint64_t dir, struct slice name)
@@ -67,28 +68,44 @@ reconcile_step(struct replay *r, struct store_txn *t, struct op *op)
 	}
 	if (!op->force && kview_equal(kv, t, dir, name))
 		return RECONCILE_EQUAL;
-	if (!kview_reached(kv, dir) && !kview_reached(kv, k) &&
-	    !kview_reached(kv, c) && !directory_elsewhere(r, t, c)) {
+	if (nobody_sees(r, t, dir, k, c)) {
 		kview_set(kv, t, dir, name, c);
 		return RECONCILE_EQUAL;
 	}
-	if (op->tries++ >= RECONCILE_TRIES || !kview_has_name(kv, t, dir))
+	if (op->tries++ >= RECONCILE_TRIES || !is_attached(r, t, dir))
 		return RECONCILE_LATER;
 	if (k != 0)
 		return remove_name(r, t, op, k);
-	make_name(r, t, op, c);
-	return RECONCILE_STEP;
+	return make_name(r, t, op, c);
 }
 
-/* Has it a name in K already?  That moves: a directory has one, and somebody may
- * have been where that is. */
+/*
+ * Nobody has been there: the kernel need not be told.  Not so of a directory
+ * that has, or is to have, another name: it moves, with all that is below it,
+ * and somebody may have been where that is.
+ */
 static bool
-directory_elsewhere(struct replay *r, struct store_txn *t, uint64_t ino)
+nobody_sees(struct replay *r, struct store_txn *t, uint64_t dir, uint64_t k,
+    uint64_t c)
 {
+	struct kview *kv = r->conf.kview;
 	struct attr attr;
 
-	return ino != 0 && kview_attr(r->conf.kview, t, ino, &attr) &&
-	    S_ISDIR(attr.mode) && kview_has_name(r->conf.kview, t, ino);
+	if (kview_reached(kv, dir) || kview_reached(kv, k) ||
+	    kview_reached(kv, c))
+		return false;
+	if (c != 0 && kview_attr(kv, t, c, &attr) && S_ISDIR(attr.mode) &&
+	    (kview_has_name(kv, t, c) || kview_is_below(kv, t, dir, c)))
+		return false;
+	return k == 0 || !kview_attr(kv, t, k, &attr) ||
+	    !S_ISDIR(attr.mode) ||
+	    (!tree_node_get(t, k, &attr) && kview_empty(kv, t, k));
+}
+
+static bool
+is_attached(struct replay *r, struct store_txn *t, uint64_t dir)
+{
+	return kview_is_below(r->conf.kview, t, dir, TREE_ROOT);
 }
 
 struct child_list {
@@ -133,14 +150,15 @@ remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
 		if (there != NULL && kview_is_ghost(there))
 			replay_displace(r, there, home, home_name);
 		else
-			step_rename(r, t, op->change.dir, op->change.name,
-			    home, home_name);
+			step_rename(r, t, op->rev, op->change.dir,
+			    op->change.name, home, home_name);
 		return RECONCILE_STEP;
 	case HOME_UNREACHABLE:
 		/* Its new parent is on its way into K, most likely. */
 		if (op->rounds < PATIENCE)
 			return RECONCILE_LATER;
-		return move_aside(r, t, op, k);
+		return move_aside(r, t, op->rev, op->change.dir,
+		    op->change.name);
 	case HOME_NONE:
 		break;
 	}
@@ -173,16 +191,18 @@ remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
  * The name that it blocks may be the very one which its new parent is to get.
  */
 static enum reconciled
-move_aside(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
+move_aside(struct replay *r, struct store_txn *t, uint64_t rev, uint64_t dir,
+    const char *name)
 {
-	uint64_t dir = op->change.dir;
+	struct kview *kv = r->conf.kview;
 	char aside[LIMIT_NAME + 1];
 
-	snprintf(aside, sizeof aside, ".govfs-moving-%" PRIx64, k);
-	if (kview_lookup(r->conf.kview, t, dir, slice_str(aside)) != 0)
+	snprintf(aside, sizeof aside, ".govfs-moving-%" PRIx64,
+	    kview_lookup(kv, t, dir, slice_str(name)));
+	if (kview_lookup(kv, t, dir, slice_str(aside)) != 0)
 		return RECONCILE_LATER;
-	replay_push_reconcile(r, op->rev, dir, aside, false, false);
-	step_rename(r, t, dir, op->change.name, dir, aside);
+	replay_push_reconcile(r, rev, dir, aside, false, false);
+	step_rename(r, t, rev, dir, name, dir, aside);
 	return RECONCILE_STEP;
 }
 
@@ -226,7 +246,7 @@ replace(struct replay *r, struct store_txn *t, struct op *op, uint64_t k,
 }
 
 /* C has a node under a name that is free in K. */
-static void
+static enum reconciled
 make_name(struct replay *r, struct store_txn *t, const struct op *op,
     uint64_t c)
 {
@@ -237,20 +257,31 @@ make_name(struct replay *r, struct store_txn *t, const struct op *op,
 	char from_name[LIMIT_NAME + 1];
 
 	if (!tree_node_get(t, c, &attr))
-		return; /* C changes under us only between calls: not now */
+		return RECONCILE_STEP; /* C changes only between calls */
 	memcpy(step.name, op->change.name, sizeof step.name);
 	step.attr = attr;
 	if (kview_name_of(r->conf.kview, t, c, &from, from_name)) {
+		if (S_ISDIR(attr.mode) &&
+		    kview_is_below(r->conf.kview, t, step.dir, c))
+			return RECONCILE_LATER; /* what is between moves out */
+		if (!is_attached(r, t, from)) {
+			/* In what is not made yet: no kernel has it. */
+			kview_set(r->conf.kview, t, from, slice_str(from_name),
+			    0);
+			replay_push_reconcile(r, op->rev, from, from_name,
+			    false, false);
+			return RECONCILE_STEP;
+		}
 		if (S_ISDIR(attr.mode) ||
 		    committed(t, from, slice_str(from_name)) != c) {
-			step_rename(r, t, from, from_name, step.dir,
+			step_rename(r, t, op->rev, from, from_name, step.dir,
 			    step.name);
-			return;
+			return RECONCILE_STEP;
 		}
 		step.kind = CHANGE_LINK;
 		replay_send(r, &step, HELPER_LINK, from, from_name, step.dir,
 		    step.name, false);
-		return;
+		return RECONCILE_STEP;
 	}
 	step.kind = CHANGE_CREATE;
 	if (S_ISDIR(attr.mode)) {
@@ -264,6 +295,7 @@ make_name(struct replay *r, struct store_txn *t, const struct op *op,
 	}
 	kview_lag_born(r->conf.kview, c);
 	replay_send(r, &step, how, step.dir, step.name, 0, "", false);
+	return RECONCILE_STEP;
 }
 
 /* Where C has the node and K has not: it can be moved there. */
@@ -280,9 +312,11 @@ home_of(struct replay *r, struct store_txn *t, uint64_t node,
 	while (tree_backlink_next(t, node, dir, name, &dir, &name)) {
 		if (kview_lookup(kv, t, dir, name) == node)
 			continue;
-		/* A directory the kernel cannot reach yet is no home. */
+		/* A directory the kernel cannot reach yet is no home, nor is
+		 * one that is still below it. */
 		if (!kview_attr(kv, t, dir, &attr) || attr.nlink == 0 ||
-		    !kview_has_name(kv, t, dir)) {
+		    !is_attached(r, t, dir) ||
+		    kview_is_below(kv, t, dir, node)) {
 			answer = HOME_UNREACHABLE;
 			continue;
 		}
@@ -294,9 +328,12 @@ home_of(struct replay *r, struct store_txn *t, uint64_t node,
 	return answer;
 }
 
-/* Moves a name within K; what is in its way changes places with it. */
+/*
+ * Moves a name within K; what is in its way changes places with it, or goes
+ * aside first if it is a directory above it.
+ */
 static void
-step_rename(struct replay *r, struct store_txn *t, uint64_t dir,
+step_rename(struct replay *r, struct store_txn *t, uint64_t rev, uint64_t dir,
     const char *name, uint64_t dir2, const char *name2)
 {
 	struct kview *kv = r->conf.kview;
@@ -305,6 +342,10 @@ step_rename(struct replay *r, struct store_txn *t, uint64_t dir,
 
 	step.node = kview_lookup(kv, t, dir, slice_str(name));
 	step.node2 = kview_lookup(kv, t, dir2, slice_str(name2));
+	if (step.node2 != 0 && kview_is_below(kv, t, dir, step.node2)) {
+		move_aside(r, t, rev, dir2, name2);
+		return;
+	}
 	memcpy(step.name, name, strlen(name) + 1);
 	memcpy(step.name2, name2, strlen(name2) + 1);
 	kview_attr(kv, t, step.node, &step.attr);
