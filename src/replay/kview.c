@@ -676,6 +676,15 @@ kview_equal(struct kview *kv, struct store_txn *t, uint64_t dir,
 	    !kn->node->displaced;
 }
 
+bool
+kview_is_astray(struct kview *kv, struct store_txn *t, uint64_t dir,
+    struct slice name)
+{
+	const struct kname *kn = name_find(kv, dir, name);
+
+	return kn != NULL && kn->pending == 0 && !kview_equal(kv, t, dir, name);
+}
+
 unsigned
 kview_differences(struct kview *kv)
 {

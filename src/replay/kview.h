@@ -153,6 +153,9 @@ bool kview_ready(struct kview *, struct store_txn *, const struct change *);
 /* Is K[dir,name] what C has?  An unborn name over nothing counts as equal. */
 bool kview_equal(struct kview *, struct store_txn *, uint64_t dir,
     struct slice name);
+/* It is not, and no change of it is to come that would see to it. */
+bool kview_is_astray(struct kview *, struct store_txn *, uint64_t dir,
+    struct slice name);
 
 /* Names and nodes kept, for metrics and `gov debug`. */
 unsigned kview_differences(struct kview *);

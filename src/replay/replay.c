@@ -39,6 +39,7 @@ static enum begun begin_change(struct replay *, struct store_txn *,
 static enum begun begin_node(struct replay *, struct store_txn *, struct op *);
 static void reconcile(struct replay *, struct store_txn *, struct op *);
 static void finish(struct replay *, struct store_txn *, struct op *);
+static void look_again(struct replay *, struct store_txn *);
 static void done_merging(struct replay *, const struct op *);
 static void cross(struct replay *, struct store_txn *, struct op *);
 static bool kernel_cares(struct replay *, const struct change *);
@@ -383,11 +384,34 @@ replay_enact_name(struct replay *r, uint64_t dir, struct slice name,
 	ready = kview_ready(r->conf.kview, t, &r->current);
 	if (ready) {
 		kview_move(r->conf.kview, t, &r->current);
+		if (!r->expected)
+			look_again(r, t);
 		r->moved = true;
 		*ret_ino = r->current.node;
 	}
 	store_abort(t);
 	return ready ? 0 : -ESTALE;
+}
+
+/*
+ * A step of ours has moved K on the way to a C that may be another by now.  A
+ * name that lagged when the step was sent, and was as C has it for a moment, is
+ * none of those that will be looked at.
+ */
+static void
+look_again(struct replay *r, struct store_txn *t)
+{
+	const struct change *c = &r->current, *op = &r->queue->change;
+	uint64_t dirs[] = {c->dir, c->dir2};
+	const char *names[] = {c->name, c->name2};
+
+	for (unsigned i = 0; i < 2 && r->behind_rev != 0; i++)
+		if (names[i][0] != '\0' && !(dirs[i] == op->dir &&
+		    strcmp(names[i], op->name) == 0) &&
+		    kview_is_astray(r->conf.kview, t, dirs[i],
+			slice_str(names[i])))
+			replay_push_reconcile(r, r->queue->rev, dirs[i],
+			    names[i], false, false);
 }
 
 int
