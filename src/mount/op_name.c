@@ -21,19 +21,18 @@
 
 static void finish(struct pending *, const struct outcome *);
 
-/* Every name operation begins so.  NULL: it was the helper's and is answered: K
- * moves to what the queue says. */
+/* Every name operation begins so; ino: of LINK, what gets the name.  NULL: it
+ * was the helper's and is answered: K moves to what the queue says. */
 static struct mount *
-begin_entry(fuse_req_t req, uint64_t dir, const char *name)
+begin_entry(fuse_req_t req, uint64_t dir, const char *name, uint64_t ino)
 {
 	bool helper;
 	struct mount *m = op_begin(req, &helper);
-	uint64_t ino;
 	int err;
 
 	if (!helper)
 		return m;
-	err = replay_enact_name(m->replay, dir, slice_str(name), 0,
+	err = replay_enact_name(m->replay, dir, slice_str(name), ino,
 	    SLICE_EMPTY, &ino);
 	if (err != 0)
 		reply_errno(req, err);
@@ -128,7 +127,7 @@ void
 op_mknod(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
     dev_t dev)
 {
-	struct mount *m = begin_entry(req, dir, name);
+	struct mount *m = begin_entry(req, dir, name, 0);
 	struct pending *p;
 
 	if (m == NULL)
@@ -149,7 +148,7 @@ op_mknod(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
 void
 op_mkdir(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode)
 {
-	struct mount *m = begin_entry(req, dir, name);
+	struct mount *m = begin_entry(req, dir, name, 0);
 	struct pending *p;
 
 	if (m == NULL)
@@ -163,7 +162,7 @@ void
 op_symlink(fuse_req_t req, const char *target, fuse_ino_t dir,
     const char *name)
 {
-	struct mount *m = begin_entry(req, dir, name);
+	struct mount *m = begin_entry(req, dir, name, 0);
 	struct pending *p;
 
 	if (m == NULL)
@@ -183,7 +182,7 @@ op_symlink(fuse_req_t req, const char *target, fuse_ino_t dir,
 void
 op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char *name)
 {
-	struct mount *m = begin_entry(req, dir, name);
+	struct mount *m = begin_entry(req, dir, name, ino);
 
 	if (m == NULL)
 		return;

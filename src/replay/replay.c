@@ -372,8 +372,9 @@ replay_enact_name(struct replay *r, uint64_t dir, struct slice name,
 
 	if (!r->in_flight || r->moved || r->telling)
 		return -ESTALE;
-	if (link) { /* LINK names only the new name */
-		if (dir != q->dir2 || !slice_eq(name, slice_str(q->name2)))
+	if (link) { /* its old name may be another node's by now */
+		if (dir != q->dir2 || !slice_eq(name, slice_str(q->name2)) ||
+		    dir2 != r->current.node)
 			return -ESTALE;
 	} else if (dir != q->dir || !slice_eq(name, slice_str(q->name)) ||
 	    !slice_eq(name2, slice_str(q->name2)) ||

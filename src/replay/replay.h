@@ -78,7 +78,8 @@ pid_t replay_pid(const struct replay *);	  /* of the helper; 0: none */
  * way at a time, so it is that one's.  Each moves K and
  * returns 0, or a negative errno when it isn't what was asked for.
  */
-/* MKNOD, MKDIR, SYMLINK, UNLINK, RMDIR (name2 empty), LINK, RENAME. */
+/* MKNOD, MKDIR, SYMLINK, UNLINK, RMDIR (name2 empty), RENAME; LINK with the new
+ * name, and in the place of dir2 the node. */
 int replay_enact_name(struct replay *, uint64_t dir, struct slice name,
     uint64_t dir2, struct slice name2, uint64_t *ret_ino);
 /* OPEN or SETATTR of a node, or of what there is news of. */
