@@ -55,11 +55,20 @@ tests_sim_sim_t_SOURCES = tests/sim/sim.c tests/sim/sim_client.c \
 tests_sim_sim_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 tests_sim_sim_t_LDADD = $(COMMON_LIBS) $(RAFT_LIBS)
 
+check_PROGRAMS += tests/sim/replay.t
+tests_sim_replay_t_SOURCES = tests/sim/replay.c tests/sim/replay_kernel.c \
+	tests/sim/replay_calls.c tests/sim/replay_kernel.h \
+	tests/sim/replay_mount.c tests/sim/replay_queue.c \
+	tests/sim/replay_sim.h tests/random.h
+tests_sim_replay_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+tests_sim_replay_t_LDADD = $(COMMON_LIBS)
+
 # Long, for the night: other seeds than check's.  SEED=n starts elsewhere.
 .PHONY: soak
-soak: tests/sim/sim.t tests/mount/cross.t tests/mount/freshness.t \
+soak: tests/sim/sim.t tests/sim/replay.t tests/mount/cross.t tests/mount/freshness.t \
     tests/mount/crash.t tests/unit/hostile.t tests/pace
 	tests/sim/sim.t $${SEED:-1000} 1000
+	tests/sim/replay.t $${SEED:-1000} 20000
 	for rate in 200 1000 3000 6000; do for commit in 0 1; do \
 		tests/mount/cross.t 20 $$rate $$commit $${SEED:-1000} || \
 		    exit 1; done; done
