@@ -80,6 +80,39 @@ reconcile_step(struct replay *r, struct store_txn *t, struct op *op)
 }
 
 /*
+ * A step of ours has moved K on the way to a C that may be another by now.  A
+ * name that lagged when the step was sent, and was as C has it for a moment, is
+ * none of those that will be looked at.
+ */
+void
+reconcile_moved(struct replay *r, struct store_txn *t)
+{
+	const struct change *c = &r->current, *op = &r->queue->change;
+	uint64_t dirs[] = {c->dir, c->dir2};
+	const char *names[] = {c->name, c->name2};
+
+	for (unsigned i = 0; i < 2 && r->behind_rev != 0; i++)
+		if (names[i][0] != '\0' && !(dirs[i] == op->dir &&
+		    strcmp(names[i], op->name) == 0) &&
+		    kview_is_astray(r->conf.kview, t, dirs[i],
+			slice_str(names[i])))
+			replay_push_reconcile(r, r->queue->rev, dirs[i],
+			    names[i], false, false);
+}
+
+void
+replay_displace(struct replay *r, struct knode *node, uint64_t dir,
+    const char *name)
+{
+	struct change c = {.kind = CHANGE_UNLINK, .dir = dir,
+	    .node = node->ino};
+
+	node->displaced = true;
+	memcpy(c.name, name, strlen(name) + 1);
+	replay_send(r, &c, HELPER_UNLINK, dir, name, 0, "", false);
+}
+
+/*
  * Nobody has been there: the kernel need not be told.  Not so of a directory
  * that has, or is to have, another name: it moves, with all that is below it,
  * and somebody may have been where that is.

@@ -39,7 +39,6 @@ static enum begun begin_change(struct replay *, struct store_txn *,
 static enum begun begin_node(struct replay *, struct store_txn *, struct op *);
 static void reconcile(struct replay *, struct store_txn *, struct op *);
 static void finish(struct replay *, struct store_txn *, struct op *);
-static void look_again(struct replay *, struct store_txn *);
 static void done_merging(struct replay *, const struct op *);
 static void cross(struct replay *, struct store_txn *, struct op *);
 static bool kernel_cares(struct replay *, const struct change *);
@@ -386,33 +385,12 @@ replay_enact_name(struct replay *r, uint64_t dir, struct slice name,
 	if (ready) {
 		kview_move(r->conf.kview, t, &r->current);
 		if (!r->expected)
-			look_again(r, t);
+			reconcile_moved(r, t);
 		r->moved = true;
 		*ret_ino = r->current.node;
 	}
 	store_abort(t);
 	return ready ? 0 : -ESTALE;
-}
-
-/*
- * A step of ours has moved K on the way to a C that may be another by now.  A
- * name that lagged when the step was sent, and was as C has it for a moment, is
- * none of those that will be looked at.
- */
-static void
-look_again(struct replay *r, struct store_txn *t)
-{
-	const struct change *c = &r->current, *op = &r->queue->change;
-	uint64_t dirs[] = {c->dir, c->dir2};
-	const char *names[] = {c->name, c->name2};
-
-	for (unsigned i = 0; i < 2 && r->behind_rev != 0; i++)
-		if (names[i][0] != '\0' && !(dirs[i] == op->dir &&
-		    strcmp(names[i], op->name) == 0) &&
-		    kview_is_astray(r->conf.kview, t, dirs[i],
-			slice_str(names[i])))
-			replay_push_reconcile(r, r->queue->rev, dirs[i],
-			    names[i], false, false);
 }
 
 int
@@ -627,18 +605,6 @@ replay_send(struct replay *r, const struct change *change, enum helper_op what,
 	r->in_flight = true;
 	r->sent_ns = clock_now_ns();
 	helper_send(r, q);
-}
-
-void
-replay_displace(struct replay *r, struct knode *node, uint64_t dir,
-    const char *name)
-{
-	struct change c = {.kind = CHANGE_UNLINK, .dir = dir,
-	    .node = node->ino};
-
-	node->displaced = true;
-	memcpy(c.name, name, strlen(name) + 1);
-	replay_send(r, &c, HELPER_UNLINK, dir, name, 0, "", false);
 }
 
 /* A directory that moves may have moved under somebody's path walk. */

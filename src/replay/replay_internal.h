@@ -58,9 +58,6 @@ void replay_answered(struct replay *, int err, uint32_t step);
 void replay_send(struct replay *, const struct change *, enum helper_op,
     uint64_t dir, const char *name, uint64_t dir2, const char *name2,
     bool expected);
-/* Removes an unborn node from the name it holds. */
-void replay_displace(struct replay *, struct knode *, uint64_t dir,
-    const char *name);
 void replay_push_reconcile(struct replay *, uint64_t rev, uint64_t dir,
     const char *name, bool force, bool at_head);
 
@@ -72,6 +69,11 @@ enum reconciled {
 };
 enum reconciled reconcile_step(struct replay *, struct store_txn *,
     struct op *);
+/* The step has moved K: is more to be looked at? */
+void reconcile_moved(struct replay *, struct store_txn *);
+/* Removes an unborn node from the name it holds. */
+void replay_displace(struct replay *, struct knode *, uint64_t dir,
+    const char *name);
 
 /* replay_helper.c: the process and its socket */
 int helper_start(struct replay *);
