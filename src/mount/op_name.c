@@ -37,7 +37,7 @@ begin_entry(fuse_req_t req, uint64_t dir, const char *name, uint64_t ino)
 	if (err != 0)
 		reply_errno(req, err);
 	else
-		reply_entry(m, req, ino);
+		reply_made(m, req, ino);
 	return NULL;
 }
 
@@ -342,7 +342,7 @@ finish(struct pending *p, const struct outcome *outcome)
 	else if (outcome->err != 0 || !makes_name(c))
 		reply_errno(p->req, outcome->err);
 	else
-		reply_entry(p->mount, p->req,
+		reply_made(p->mount, p->req,
 		    p->ino != 0 ? p->ino : outcome->ino);
 	pending_free(p);
 }

@@ -173,7 +173,9 @@ hog_stop(pid_t pid)
 	return waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-/* Opens and closes a file. */
+/* Makes a file, by mknod or by opening and closing it. */
+enum { BY_MKNOD = -1 };
+
 static pid_t
 creator(const char *path, int flags, int cpu)
 {
@@ -185,6 +187,8 @@ creator(const char *path, int flags, int cpu)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (!run_on(0, cpu))
 		_exit(1);
+	if (flags == BY_MKNOD)
+		_exit(mknod(path, S_IFREG | 0644, 0) == 0 ? 0 : 1);
 	fd = open(path, flags | O_CREAT | O_CLOEXEC, 0644);
 	_exit(fd < 0 ? 1 : 0);
 }
@@ -238,6 +242,26 @@ asleep(pid_t pid)
 	return state == 'S' || state == 'D';
 }
 
+/* The kernel asks the daemon on its behalf to make a node. */
+static bool
+in_mknod(pid_t pid)
+{
+	char path[64], text[1024] = "";
+	int fd, n;
+
+	snprintf(path, sizeof path, "/proc/%d/stack", pid);
+	for (int i = 0; i < PATIENCE * 10000; i++) {
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		n = (int)read(fd, text, sizeof text - 1);
+		text[n > 0 ? n : 0] = '\0';
+		close(fd);
+		if (strstr(text, "fuse_mknod") != NULL)
+			return true;
+		usleep(100);
+	}
+	return false;
+}
+
 static long
 size_of(const char *path)
 {
@@ -249,7 +273,7 @@ size_of(const char *path)
 /* ---- the plays ---- */
 
 static void
-test_new(void)
+test_new(int flags)
 {
 	char path[128];
 	pid_t pid, hog;
@@ -257,9 +281,12 @@ test_new(void)
 
 	snprintf(path, sizeof path, "%s/new", stage->mnt);
 	is_int(size_of(path), -ENOENT, "a name that the kernel knows is free");
+	if (flags != BY_MKNOD) /* which looks it up before */
+		kill(stage->daemon, SIGSTOP);
+	pid = creator(path, flags, 1);
+	ok(flags == BY_MKNOD ? in_mknod(pid) : asleep(pid),
+	    "it is being taken");
 	kill(stage->daemon, SIGSTOP);
-	pid = creator(path, O_RDWR | O_EXCL, 1);
-	ok(asleep(pid), "it is being taken");
 	hog = hog_start();
 	reach(&stage->user[HOG], 1);
 	ask(WRITE_NEW);
@@ -268,6 +295,7 @@ test_new(void)
 	    "another host writes the new file before its maker has heard");
 	ok(hog_stop(hog) && exited(pid), "it has");
 	is_int(size_of(path), NEW_LEN, "O3: the size is the other host's");
+	unlink(path);
 }
 
 static void
@@ -351,7 +379,8 @@ main(int argc, char **argv)
 	stage->remote_on = true;
 	if (!player_start(stage, COMMIT_MS, 1, remote_tick, remote_outcome))
 		bail_out("the file system is not mounted");
-	test_new();
+	test_new(O_RDWR | O_EXCL);
+	test_new(BY_MKNOD);
 	test_moved();
 	test_listed();
 	ok(player_drain(stage, 2000) && player_compare(stage),
