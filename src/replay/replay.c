@@ -262,10 +262,8 @@ replay_pump(struct replay *r)
 		}
 		op = first(r);
 		idle = op == NULL || put_off(op) || r->n_in_vain >= r->n_queued;
-		if (idle && catch_up(r)) {
-			r->n_in_vain = 0;
+		if (idle && catch_up(r))
 			continue;
-		}
 		if (r->news != NULL && helper_ready(r) &&
 		    (idle || overdue(r->news))) {
 			begin_news(r);
@@ -296,7 +294,7 @@ catch_up(struct replay *r)
 	struct kview *kv = r->conf.kview;
 	struct change c = {.rev = r->behind_rev};
 	struct store_txn *t;
-	unsigned how;
+	unsigned how, in_vain = r->n_in_vain;
 
 	if (r->behind_rev == 0)
 		return false;
@@ -306,7 +304,9 @@ catch_up(struct replay *r)
 	}
 	t = store_begin(engine_store(r->conf.engine), STORE_READ);
 	if (kview_lag_name(kv, t, &c.dir, c.name)) {
-		replay_push_reconcile(r, c.rev, c.dir, c.name, false, false);
+		/* What waits is looked at again when something comes of it. */
+		replay_push_reconcile(r, c.rev, c.dir, c.name, false, true);
+		r->n_in_vain = in_vain;
 	} else {
 		how = kview_lag_node(kv, &c.node);
 		c.old.ino = c.node;
