@@ -159,6 +159,12 @@ collect(void *arg, const char *name, uint64_t ino)
 	memcpy(l->names[l->n++], name, strlen(name) + 1);
 }
 
+static void
+aside_name(uint64_t ino, char ret[LIMIT_NAME + 1])
+{
+	snprintf(ret, LIMIT_NAME + 1, ".govfs-moving-%" PRIx64, ino);
+}
+
 /* K has a node under the name that C has not there. */
 static enum reconciled
 remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
@@ -170,7 +176,7 @@ remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
 	struct child_list children = {0};
 	struct attr attr = {0}, c;
 	uint64_t home;
-	char home_name[LIMIT_NAME + 1];
+	char home_name[LIMIT_NAME + 1], aside[LIMIT_NAME + 1];
 
 	if (node != NULL && node->unborn) {
 		replay_displace(r, node, op->change.dir, op->change.name);
@@ -188,8 +194,12 @@ remove_name(struct replay *r, struct store_txn *t, struct op *op, uint64_t k)
 		return RECONCILE_STEP;
 	case HOME_UNREACHABLE:
 		/* Its new parent is on its way into K, most likely. */
-		if (op->rounds < PATIENCE)
+		aside_name(k, aside);
+		if (op->rounds < PATIENCE ||
+		    strcmp(op->change.name, aside) == 0)
 			return RECONCILE_LATER;
+		if (kview_lookup(kv, t, op->change.dir, slice_str(aside)) == k)
+			break; /* a further name of it waits there */
 		return move_aside(r, t, op->rev, op->change.dir,
 		    op->change.name);
 	case HOME_NONE:
@@ -230,8 +240,7 @@ move_aside(struct replay *r, struct store_txn *t, uint64_t rev, uint64_t dir,
 	struct kview *kv = r->conf.kview;
 	char aside[LIMIT_NAME + 1];
 
-	snprintf(aside, sizeof aside, ".govfs-moving-%" PRIx64,
-	    kview_lookup(kv, t, dir, slice_str(name)));
+	aside_name(kview_lookup(kv, t, dir, slice_str(name)), aside);
 	if (kview_lookup(kv, t, dir, slice_str(aside)) != 0)
 		return RECONCILE_LATER;
 	replay_push_reconcile(r, rev, dir, aside, false, false);
@@ -269,8 +278,7 @@ replace(struct replay *r, struct store_txn *t, struct op *op, uint64_t k,
 		    step.dir2, step.name2, false);
 		return true;
 	}
-	snprintf(name, sizeof aside.change.name, ".govfs-moving-%" PRIx64,
-	    step.node);
+	aside_name(step.node, name);
 	if (kview_lookup(kv, t, op->change.dir, slice_str(name)) != 0)
 		return false;
 	replay_push_reconcile(r, op->rev, op->change.dir, name, false, false);
