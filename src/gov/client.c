@@ -182,7 +182,7 @@ gov_attend(struct gov_place *place, int *ret_code)
 	if (pid <= 0)
 		return false;
 	p.fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	while (poll(&p, 1, ATTEND_MS) == 0) {
+	while (p.fd >= 0 && poll(&p, 1, ATTEND_MS) == 0) {
 		if (!answers(place->control)) {
 			kill(pid, SIGKILL);
 			*ret_code = gov_no_answer(place->control);
